@@ -49,9 +49,7 @@ MESSAGE = pa.struct(
         ("meta", _TEXT),
     ]
 )
-TOOL = pa.struct(
-    [("name", _TEXT), ("description", _TEXT), ("parameters", _TEXT), ("extra", _TEXT)]
-)
+TOOL = pa.struct([("name", _TEXT), ("description", _TEXT), ("parameters", _TEXT), ("extra", _TEXT)])
 OUTCOME = pa.struct([("value", _TEXT), ("kind", _TEXT), ("name", _TEXT)])
 ORIGIN = pa.struct([("file", _TEXT), ("first", pa.int64()), ("last", pa.int64())])
 
@@ -216,7 +214,9 @@ def trace_table(traces: Sequence[Trace]) -> pa.Table:
         ),
     }
     arrays = [
-        columns[f.name] if f.name in columns else _column(f.type, [getattr(t, f.name) for t in traces])
+        columns[f.name]
+        if f.name in columns
+        else _column(f.type, [getattr(t, f.name) for t in traces])
         for f in TRACE_SCHEMA
     ]
     return pa.Table.from_arrays(arrays, schema=TRACE_SCHEMA)

@@ -18,9 +18,7 @@ SCHEMA_VERSION = 1
 """Version of the stored trace. Raised only when an older reader would be wrong."""
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-ReasoningKind: TypeAlias = Literal[
-    "full", "summary", "withheld", "rationale", "lifted", "post_hoc"
-]
+ReasoningKind: TypeAlias = Literal["full", "summary", "withheld", "rationale", "lifted", "post_hoc"]
 OutcomeKind: TypeAlias = Literal[
     "tests", "environment", "exact_match", "human", "judge", "claimed", "exit_status"
 ]

@@ -1,0 +1,1 @@
+"""Small data files that ship with the package; each says on top what it is and how it was made."""

@@ -1,0 +1,50 @@
+"""Dialect `openai_turns`: a file is one conversation, a record is one OpenAI message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tracekit.dialects import conversation, openai, record_keys
+from tracekit.dialects.dialect import Dialect, Notes, Record
+from tracekit.dialects.openai_message import ROLES
+
+_SAYS = frozenset(("content", "tool_calls", "function_call"))
+_OTHER_SHAPES = frozenset(("type", "messages", "uuid", "sessionId", "choices", "stop_reason"))
+
+
+def fits(value: Any) -> str:
+    """Evidence that a record is one message.
+
+    >>> fits({"role": "user", "content": "9*4?"})
+    'a message with role'
+    """
+    role = value.get("role") if isinstance(value, dict) else None
+    if not isinstance(role, str) or role not in ROLES:
+        return ""
+    says = not _SAYS.isdisjoint(value) and _OTHER_SHAPES.isdisjoint(value)
+    return "a message with role" if says and not openai.has_anthropic_blocks([value]) else ""
+
+
+def read(
+    records: Sequence[Record], notes: Notes, options: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The one trace of a file."""
+    meta: dict[str, Any] = {}
+    messages = openai.read_turns([record.value for record in records], None, notes, options)
+    conversation.finish(messages, notes, meta)
+    trace = record_keys.trace(messages, None, {}, meta, notes)
+    trace["rows"] = [(record.file, record.row) for record in records]
+    return [trace]
+
+
+dialect = Dialect(
+    name="openai_turns",
+    version=1,
+    unit="file",
+    fits=fits,
+    read=read,
+    codes=openai.CODES,
+    ignores=openai.IGNORES,
+    options=(openai.CALLS,),
+)

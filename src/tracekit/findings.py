@@ -1,0 +1,308 @@
+"""Structural findings: what is wrong with the form of a trace, with the place.
+
+One pass over a trace as plain dicts. Every check is worded so that it is silent on good data of
+some harness: call ids may repeat over turns, a last message of calls is a legal end, unknown tools
+are unknown only where tools were recorded. Findings never drop by themselves; `decide` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+
+from tracekit.codes import Code
+from tracekit.edits import CONTROL_TOKEN
+
+VERSION = 1
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something seen in a trace; the span is in characters of the edited text."""
+
+    trace: int
+    code: str
+    message: int | None = None
+    call: int | None = None
+    field: str | None = None
+    start: int | None = None
+    end: int | None = None
+    value: float | None = None
+    detail: str | None = None
+
+
+FINDING_SCHEMA = pa.schema(
+    [
+        ("trace", pa.int32()),
+        ("code", pa.large_string()),
+        ("message", pa.int32()),
+        ("call", pa.int32()),
+        ("field", pa.large_string()),
+        ("start", pa.int64()),
+        ("end", pa.int64()),
+        ("value", pa.float64()),
+        ("detail", pa.large_string()),
+    ]
+)
+
+TRUNCATED = frozenset({"length", "max_tokens", "incomplete", "max_output_tokens", "MAX_TOKENS"})
+"""Finish reasons that say the generation was cut. null says nothing, so it is not among them."""
+
+CODES = (
+    Code(
+        name="no_user_message",
+        kind="finding",
+        what="No user message in the trace.",
+        why="The Qwen3.5 template raises 'No user query found' and the trainer stops or skips.",
+        default="drop",
+        fix="validate: {flag: [no_user_message]} keeps it only with another template",
+    ),
+    Code(
+        name="system_not_first",
+        kind="finding",
+        what="A system message that is not the first message.",
+        why="The Qwen3.5 template raises 'System message must be at the beginning'.",
+        default="drop",
+        fix="repairs: [move_system_first] or [system_to_user] mends it",
+    ),
+    Code(
+        name="empty_target",
+        kind="finding",
+        what="No assistant message has reasoning, content or a call: nothing to train on.",
+        why="A row whose labels are all masked is dropped by the trainer without a word.",
+        default="drop",
+    ),
+    Code(
+        name="empty_answer",
+        kind="finding",
+        what="The last assistant message has neither content nor a call.",
+        why="It teaches to think and then say nothing.",
+        default="flag",
+        fix="filter: {drop: [empty_answer]}",
+    ),
+    Code(
+        name="arguments_not_object",
+        kind="finding",
+        what="The arguments of a call are no JSON object, or do not parse.",
+        why="The Qwen3.5 template iterates over them and raises.",
+        default="drop",
+        fix="mend the source; such a call cannot be rendered",
+    ),
+    Code(
+        name="unknown_tool",
+        kind="finding",
+        what="A call names a tool that is not among the declared ones.",
+        why="It teaches to call what was never offered. Silent where tools are not recorded.",
+        default="flag",
+        fix="validate: {drop: [unknown_tool]}",
+    ),
+    Code(
+        name="unclosed_think",
+        kind="finding",
+        what="A think block opens in content and never closes.",
+        why="The reasoning would be trained as the answer, usually without any answer after it.",
+        default="flag",
+        fix="validate: {drop: [unclosed_think]}",
+    ),
+    Code(
+        name="stray_think",
+        kind="finding",
+        what="A think tag in content or reasoning that belongs to no block.",
+        why="The template adds tags of its own, so the model sees nested or doubled ones.",
+        default="flag",
+        fix="validate: {drop: [stray_think]}",
+    ),
+    Code(
+        name="control_tokens",
+        kind="finding",
+        what="The text of a control token stands inside content, reasoning or arguments.",
+        why="A trainer's tokenizer turns it into a real turn border.",
+        default="flag",
+        fix="repairs: [escape_control_tokens]; validate: {drop: [control_tokens]}",
+    ),
+    Code(
+        name="result_without_call",
+        kind="finding",
+        what="A tool result that answers no call of the assistant message before it.",
+        why="The template renders it as if it did.",
+        default="flag",
+        fix="validate: {drop: [result_without_call]}",
+    ),
+    Code(
+        name="call_without_result",
+        kind="finding",
+        what="A call without a result, although another message follows.",
+        why="The model learns to go on without the result. A last message of calls is a legal end.",
+        default="flag",
+        fix="validate: {drop: [call_without_result]}",
+    ),
+    Code(
+        name="call_text_in_content",
+        kind="finding",
+        what="Markup of a tool call is left in the content of an assistant message.",
+        why="It is trained as prose, beside real calls in another form.",
+        default="flag",
+    ),
+    Code(
+        name="truncated",
+        kind="finding",
+        what="The source says that generation was cut at a length limit.",
+        why="A cut answer with a trained end token teaches to stop in the middle.",
+        default="flag",
+        fix="filter: {drop: [truncated]}",
+        source="finish reasons length, max_tokens, incomplete; null is not counted",
+    ),
+    Code(
+        name="dangling_user",
+        kind="finding",
+        what="The trace ends on a user message.",
+        why="Tokens without a target; some trainers drop the row for its turn order.",
+        default="flag",
+        fix="repairs: [trim_tail]",
+    ),
+    Code(
+        name="unrenderable",
+        kind="finding",
+        what="The template cannot render the trace for another reason; the detail names it.",
+        why="The trainer would stop or skip the row.",
+        default="drop",
+    ),
+)
+
+KNOWN = frozenset(code.name for code in CODES)
+
+
+def find(trace: int, row: Row) -> Iterator[Finding]:
+    """Findings of one edited trace; `trace` is its row in the part."""
+    messages = row["messages"]
+    yield from _shape(trace, messages)
+    tools = row["tools"]
+    names = None if tools is None else {t["name"] for t in tools}
+    for index, message in enumerate(messages):
+        yield from _texts(trace, index, message)
+        for k, call in enumerate(message["tool_calls"] or ()):
+            if names is not None and call["name"] not in names:
+                yield Finding(
+                    trace=trace, code="unknown_tool", message=index, call=k, field="name",
+                    detail=call["name"],
+                )  # fmt: skip
+    yield from _pairing(trace, messages)
+
+
+def _shape(trace: int, messages: Sequence[Row]) -> Iterator[Finding]:
+    roles = [m["role"] for m in messages]
+    if "user" not in roles:
+        yield Finding(trace=trace, code="no_user_message", field="trace")
+    for index in range(1, len(roles)):
+        if roles[index] == "system":
+            yield Finding(trace=trace, code="system_not_first", message=index, field="role")
+    assistants = [i for i, role in enumerate(roles) if role == "assistant"]
+    if not any(_has_target(messages[i]) for i in assistants):
+        yield Finding(trace=trace, code="empty_target", field="trace")
+    elif not messages[assistants[-1]]["content"] and not messages[assistants[-1]]["tool_calls"]:
+        yield Finding(trace=trace, code="empty_answer", message=assistants[-1], field="content")
+    if roles and roles[-1] == "user":
+        yield Finding(trace=trace, code="dangling_user", message=len(roles) - 1, field="role")
+    for index in assistants:
+        if messages[index]["finish_reason"] in TRUNCATED:
+            yield Finding(
+                trace=trace, code="truncated", message=index, field="content",
+                detail=messages[index]["finish_reason"],
+            )  # fmt: skip
+
+
+def _has_target(message: Row) -> bool:
+    return bool(message["content"] or message["reasoning"] or message["tool_calls"])
+
+
+def _texts(trace: int, index: int, message: Row) -> Iterator[Finding]:
+    assistant = message["role"] == "assistant"
+    for field in ("content", "reasoning"):
+        text = message[field]
+        if not text or "<" not in text:
+            continue
+        if "<|" in text:
+            yield from _control_tokens(trace, index, None, field, text)
+        if assistant:
+            yield from _think_tags(trace, index, field, text)
+    if assistant:
+        content = message["content"]
+        if content and ("<tool_call>" in content or "<function=" in content):
+            start = max(content.find("<tool_call>"), content.find("<function="))
+            yield Finding(
+                trace=trace, code="call_text_in_content", message=index, field="content",
+                start=start, end=start + 11,
+            )  # fmt: skip
+        for k, call in enumerate(message["tool_calls"] or ()):
+            if "<|" in call["arguments"]:
+                yield from _control_tokens(trace, index, k, "arguments", call["arguments"])
+
+
+def _control_tokens(
+    trace: int, index: int, call: int | None, field: str, text: str
+) -> Iterator[Finding]:
+    found = list(CONTROL_TOKEN.finditer(text))
+    if found:
+        yield Finding(
+            trace=trace, code="control_tokens", message=index, call=call, field=field,
+            start=found[0].start(), end=found[0].end(), value=float(len(found)),
+            detail=found[0].group(),
+        )  # fmt: skip
+
+
+def _think_tags(trace: int, index: int, field: str, text: str) -> Iterator[Finding]:
+    """Content is what is left after the dialect took out whole blocks, so any tag here is odd."""
+    opening, closing = text.find("<think>"), text.rfind("</think>")
+    if opening < 0 and closing < 0:
+        return
+    if field == "content" and opening >= 0 and closing < opening:
+        yield Finding(
+            trace=trace, code="unclosed_think", message=index, field=field,
+            start=opening, end=opening + 7,
+        )  # fmt: skip
+    else:
+        start = opening if opening >= 0 else closing
+        yield Finding(
+            trace=trace, code="stray_think", message=index, field=field,
+            start=start, end=start + (7 if opening >= 0 else 8),
+        )  # fmt: skip
+
+
+def _pairing(trace: int, messages: Sequence[Row]) -> Iterator[Finding]:
+    """Each block of results pairs with the calls of the assistant messages right before it."""
+    open_calls: dict[str, tuple[int, int]] = {}
+    seen_result = False
+    for index, message in enumerate(messages):
+        role = message["role"]
+        if role == "tool":
+            seen_result = True
+            if open_calls.pop(message["tool_call_id"], None) is None:
+                yield Finding(
+                    trace=trace, code="result_without_call", message=index, field="content",
+                    detail=message["tool_call_id"],
+                )  # fmt: skip
+            continue
+        if role != "assistant" or seen_result:
+            yield from _left_open(trace, open_calls)
+            open_calls, seen_result = {}, False
+        for k, call in enumerate(message["tool_calls"] or ()):
+            open_calls[call["id"]] = (index, k)
+    if seen_result:
+        yield from _left_open(trace, open_calls)
+
+
+def _left_open(trace: int, open_calls: dict[str, tuple[int, int]]) -> Iterator[Finding]:
+    for message, call in open_calls.values():
+        yield Finding(
+            trace=trace, code="call_without_result", message=message, call=call, field="name"
+        )
+
+
+def table_of(findings: Iterable[Finding]) -> pa.Table:
+    """Findings as a table in FINDING_SCHEMA."""
+    return pa.Table.from_pylist([asdict(f) for f in findings], schema=FINDING_SCHEMA)

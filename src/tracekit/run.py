@@ -1,0 +1,58 @@
+"""The whole road of a recipe, under one lock: ingest, measure, decide, shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tracekit import manifest as manifests
+from tracekit import reading, stages, summary
+from tracekit.errors import UsageError
+from tracekit.progress import Progress, no_progress
+from tracekit.reading import Selection
+from tracekit.recipe import Recipe
+from tracekit.report import Report
+from tracekit.workspace import Workspace
+
+
+def run(
+    recipe: Recipe,
+    *,
+    work: Path = Path("work"),
+    out: Path | None = None,
+    progress: Progress | None = None,
+    limit: int | None = None,
+    sample: str | None = None,
+    dry_run: bool = False,
+) -> Report:
+    """All stages of a recipe. What is done and unchanged is not done again.
+
+    out: folder of the shards; default `shards`. limit, sample: read only some records; the
+    manifests say so. Raises the errors of `tracekit.errors`.
+    """
+    out = Path("shards") if out is None else out
+    told = progress or no_progress
+    selection = Selection(limit=limit, sample=sample)
+    if work.resolve() == out.resolve() or work.resolve() in out.resolve().parents:
+        raise UsageError(
+            "the shards would lie inside the workspace", where=str(out), fix="name another --out"
+        )
+    if dry_run:
+        place = Workspace(work)
+        planning = reading.plan(
+            recipe, place, manifests.load(place), selection, replaced=False
+        )
+        return summary.planned(planning)
+    with stages.at(work) as place:
+        before = manifests.load(place)
+        changed = summary.recipe_changes(before.recipe, recipe.to_dict())
+        planning, manifest = stages.ingest_under_lock(
+            recipe, place, before, selection, replaced=False, progress=told
+        )
+        manifest = stages.measure_under_lock(recipe, place, manifest, told)
+        manifest, evidence, decisions = stages.decide_under_lock(recipe, place, manifest)
+        value, fresh = stages.shard_under_lock(
+            recipe, place, manifest, out, evidence, decisions, told
+        )
+    return summary.ran(
+        place, out, planning, manifest, evidence, decisions, value, fresh, changed
+    )

@@ -1,0 +1,187 @@
+"""One function a stage, on one workspace; each holds the lock, checks the law, writes the manifest.
+
+A stage recomputes what its fingerprint says is stale and nothing else. `run.run` is the same
+functions in a row under one lock.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tracekit import decide, door, frames, measuring, product, reading, summary
+from tracekit import manifest as manifests
+from tracekit import rules as rule_sets
+from tracekit.decide import Decisions, Evidence
+from tracekit.manifest import Manifest, fingerprint
+from tracekit.progress import Progress, no_progress
+from tracekit.reading import Planning, Selection
+from tracekit.recipe import Recipe
+from tracekit.report import Report
+from tracekit.workspace import Workspace, existing, locked
+
+INLINE_BYTES = 16 << 20
+"""Below so many bytes of traces the work is done here: starting workers would take longer."""
+
+
+def n_workers(recipe: Recipe, n_bytes: int) -> int:
+    """Processes for a stage; 0 is inline. TRACEKIT_WORKERS=0 forces inline, for debugging."""
+    forced = os.environ.get("TRACEKIT_WORKERS")
+    if forced is not None and forced.isdigit():
+        return int(forced)
+    if recipe.workers is None and n_bytes < INLINE_BYTES:
+        return 0
+    return recipe.workers or os.cpu_count() or 1
+
+
+def ingest(
+    recipe: Recipe,
+    work: Path,
+    *,
+    replace: bool = False,
+    limit: int | None = None,
+    sample: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Read the sources of a recipe into a workspace. Files that are here already are skipped."""
+    place = Workspace(work)
+    with locked(place):
+        before = manifests.load(place)
+        planning, manifest = ingest_under_lock(
+            recipe, place, before, Selection(limit=limit, sample=sample),
+            replaced=replace, progress=progress or no_progress,
+        )  # fmt: skip
+    return summary.ingested(place, planning, manifest)
+
+
+def ingest_under_lock(
+    recipe: Recipe,
+    work: Workspace,
+    manifest: Manifest,
+    selection: Selection,
+    *,
+    replaced: bool,
+    progress: Progress,
+) -> tuple[Planning, Manifest]:
+    """Plan, read, commit; returns what was planned and the new manifest."""
+    reading.check_selection(selection)
+    planning = reading.plan(recipe, work, manifest, selection, replaced=replaced)
+    n_bytes = sum(j.part.plain_bytes for p in planning.batches for j in p.jobs)
+    new = reading.read(
+        planning, work, workers=n_workers(recipe, n_bytes), progress=progress
+    )
+    new = _committed(work, manifest, new, recipe)
+    shutil.rmtree(work.spool, ignore_errors=True)
+    return planning, new
+
+
+def _committed(work: Workspace, old: Manifest, new: Manifest, recipe: Recipe) -> Manifest:
+    """Write the manifest where it changed, then clear what it makes needless."""
+    new = replace(new, recipe=recipe.to_dict())
+    if new.batches:
+        new = replace(new, law=reading.law(new))
+    if new != old:
+        manifests.save(work, new)
+    shutil.rmtree(work.folder / "receipts", ignore_errors=True)
+    return new
+
+
+def measure(recipe: Recipe, work: Path, progress: Progress | None = None) -> None:
+    """Measure what is not measured with this recipe, pairs included."""
+    place = existing(work)
+    with locked(place):
+        measure_under_lock(recipe, place, manifests.load(place), progress or no_progress)
+
+
+def measure_under_lock(
+    recipe: Recipe, work: Workspace, manifest: Manifest, progress: Progress
+) -> Manifest:
+    """Evidence and pairs of all parts; returns the written manifest."""
+    rules = rule_sets.of_recipe(recipe)
+    workers = n_workers(recipe, trace_bytes(work, manifest))
+    new = measuring.measure(recipe, work, manifest, workers=workers, progress=progress)
+    new = _committed(work, manifest, new, recipe)
+    paired = measuring.find_pairs(recipe, rules, work, new, workers=workers, progress=progress)
+    return _committed(work, new, paired, recipe)
+
+
+def trace_bytes(work: Workspace, manifest: Manifest) -> int:
+    """Bytes of all input, plain or not: what decides whether workers pay."""
+    return sum(f.n_bytes for b in manifest.batches for f in b.files)
+
+
+def decide_stage(recipe: Recipe, work: Path) -> Report:
+    """Decide over stored evidence and write the ledger."""
+    place = existing(work)
+    with locked(place):
+        manifest, evidence, decisions = decide_under_lock(recipe, place, manifests.load(place))
+    return summary.decided(place, manifest, evidence, decisions)
+
+
+def decide_under_lock(
+    recipe: Recipe, work: Workspace, manifest: Manifest
+) -> tuple[Manifest, Evidence, Decisions]:
+    """Decide, write ledger and decisions, commit."""
+    rules = rule_sets.of_recipe(recipe)
+    evidence = frames.load(work, manifest, with_pairs=recipe.dedupe is not False)
+    decisions = decide.decide(evidence, rules)
+    made_from = fingerprint(
+        [
+            "ledger", decide.VERSION, repr(rules), manifest.pairs.get("sha256"),
+            sorted(
+                [family, key, entry.fingerprint]
+                for family, parts in manifest.evidence.items()
+                for key, entry in parts.items()
+            ),
+        ]
+    )  # fmt: skip
+    if manifest.ledger.get("fingerprint") != made_from or not work.ledger.exists():
+        entry = {
+            "fingerprint": made_from,
+            "sha256": door.write_table(work.ledger, decisions.ledger.to_arrow()),
+            "decisions_sha256": door.write_table(work.decisions, decisions.traces.to_arrow()),
+            "n_traces": decisions.traces.height,
+            "n_kept": int(decisions.kept.sum()),
+        }
+        manifest = _committed(work, manifest, replace(manifest, ledger=entry), recipe)
+    return manifest, evidence, decisions
+
+
+def shard(recipe: Recipe, work: Path, out: Path, progress: Progress | None = None) -> Report:
+    """Write the product; measures and decides first where that is not done with this recipe."""
+    place = existing(work)
+    with locked(place):
+        manifest = manifests.load(place)
+        told = progress or no_progress
+        manifest = measure_under_lock(recipe, place, manifest, told)
+        manifest, evidence, decisions = decide_under_lock(recipe, place, manifest)
+        value, fresh = shard_under_lock(recipe, place, manifest, out, evidence, decisions, told)
+    return summary.sharded(place, out, value, fresh)
+
+
+def shard_under_lock(
+    recipe: Recipe,
+    work: Workspace,
+    manifest: Manifest,
+    out: Path,
+    evidence: Evidence,
+    decisions: Decisions,
+    progress: Progress,
+) -> tuple[dict[str, object], bool]:
+    """Write the product; (its manifest, whether anything had to be done)."""
+    return product.write(
+        recipe, work, manifest, out, evidence, decisions,
+        workers=n_workers(recipe, trace_bytes(work, manifest)), progress=progress,
+    )  # fmt: skip
+
+
+@contextmanager
+def at(work: Path) -> Iterator[Workspace]:
+    """Hold the workspace for several stages."""
+    place = Workspace(work)
+    with locked(place):
+        yield place

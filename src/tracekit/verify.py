@@ -1,0 +1,152 @@
+"""Check a finished folder again, shards or workspace: every file, every sum.
+
+Nothing is trusted but the manifest's seal: hashes, rows, tokens, row digests and the sums of the
+law are all computed anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracekit import door, reading, shard_rows
+from tracekit import manifest as manifests
+from tracekit.errors import InputError, LawError, StorageError
+from tracekit.manifest import fingerprint
+from tracekit.report import Report, Table
+from tracekit.workspace import Workspace
+
+
+def verify(path: Path) -> Report:
+    """Report with one row a check; `failed` names what does not hold.
+
+    Raises InputError where the folder is neither shards nor a workspace, or of a newer format.
+    """
+    try:
+        value = json.loads((path / "manifest.json").read_bytes())
+    except FileNotFoundError:
+        raise InputError(
+            "no manifest here",
+            where=str(path),
+            expected="a folder of shards or a workspace that tracekit finished",
+            fix="an interrupted run leaves no manifest: run the same command again",
+        ) from None
+    except OSError as error:
+        raise door.storage_error(error, "read", path / "manifest.json") from error
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        return _report([("manifest", "the manifest is no JSON object", False)])
+    newest = manifests.FORMAT
+    if isinstance(value.get("format"), int) and value["format"] > newest:
+        raise InputError(
+            f"this folder has format {value['format']}; this release reads up to {newest}",
+            where=str(path),
+            fix="upgrade tracekit",
+        )
+    seal = value.pop("seal", None)
+    checks = [("seal", "manifest.json as it was written", seal == fingerprint(value))]
+    checks += list(_shards(path, value)) if "shards" in value else list(_workspace(path))
+    return _report(checks)
+
+
+def _report(checks: list[tuple[str, str, bool]]) -> Report:
+    bad = [f"{name}: {what}" for name, what, fine in checks if not fine]
+    counts: dict[str, list[int]] = {}
+    for name, _, fine in checks:
+        seen = counts.setdefault(name, [0, 0])
+        seen[0] += 1
+        seen[1] += not fine
+    rows = [(name, n, failed, "FAILED" if failed else "ok") for name, (n, failed) in counts.items()]
+    table = Table("", ("check", "of", "failed", "verdict"), tuple(rows))
+    return Report(
+        tables=[table],
+        failed=bad,
+        notes=[] if bad else ["everything is as it was written"],
+        data={"checks": table.records(), "failed": bad},
+    )
+
+
+def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    sums = {"rows": 0, "n_tokens": 0, "n_target_tokens": 0}
+    ids: set[str] = set()
+    for entry in manifest["shards"]:
+        name = entry["file"]
+        file = path / name
+        if not file.is_file():
+            yield "sha256", f"{name} is missing", False
+            continue
+        yield "sha256", name, door.sha256_of(file) == entry["sha256"]
+        yield "bytes", name, file.stat().st_size == entry["n_bytes"]
+        try:
+            table = door.read_table(file)
+        except StorageError as error:
+            yield "pages", f"{name}: {error.what}", False
+            continue
+        yield "pages", name, True
+        yield "schema", name, table.schema.equals(shard_rows.SHARD_SCHEMA)
+        if not table.schema.equals(shard_rows.SHARD_SCHEMA):
+            continue
+        found = {
+            "rows": table.num_rows,
+            "n_tokens": int(np.sum(table.column("n_tokens").fill_null(0).to_numpy())),
+            "n_target_tokens": int(np.sum(table.column("n_target_tokens").fill_null(0).to_numpy())),
+        }
+        for key, n in found.items():
+            yield key, f"{name}: {n:,} against {entry[key]:,}", n == entry[key]
+            sums[key] += n
+        yield "row digest", name, shard_rows.row_digest(table) == entry["row_digest"]
+        ids.update(table.column("id").to_pylist())
+    yield "ids unique", f"{len(ids):,} ids in {sums['rows']:,} rows", len(ids) == sums["rows"]
+    for key, total in (("rows", "traces"), ("n_tokens",) * 2, ("n_target_tokens",) * 2):
+        yield "sums", f"{key}: {sums[key]:,} against {manifest[total]:,}", (
+            sums[key] == manifest[total]
+        )
+    n_all = manifest["traces"] + sum(manifest["dropped"].values())
+    line = f"{n_all:,} traces = {manifest['traces']:,} in shards + {n_all - manifest['traces']:,} dropped"
+    yield "law", line, line in manifest["law"]
+    named = {entry["file"] for entry in manifest["shards"]}
+    found_files = {f.relative_to(path).as_posix() for f in path.rglob("*.parquet")}
+    for extra in sorted(found_files - named):
+        yield "no other files", f"{extra} is not named in the manifest", False
+    yield "no other files", "", True
+
+
+def _workspace(path: Path) -> Iterator[tuple[str, str, bool]]:
+    work = Workspace(path)
+    try:
+        manifest = manifests.load(work)
+    except StorageError as error:
+        yield "manifest", error.what, False
+        return
+    for batch, part in manifest.parts():
+        for thing, sha256 in part.files.items():
+            yield _file(thing, work.file(thing, batch.source, part.name), sha256)
+    for family, parts in manifest.evidence.items():
+        for key, entry in parts.items():
+            source, _, name = key.rpartition("/")
+            yield _file("evidence", work.file(f"evidence/{family}", source, name), entry.sha256)
+    if manifest.pairs:
+        yield _file("pairs", work.pairs, manifest.pairs["sha256"])
+    if manifest.ledger:
+        yield _file("ledger", work.ledger, manifest.ledger["sha256"])
+        yield _file("ledger", work.decisions, manifest.ledger["decisions_sha256"])
+    for batch in manifest.batches:
+        try:
+            reading.check_law(work, batch)
+        except LawError as error:
+            yield "law", error.what, False
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            yield "law", f"{batch.source}: cannot be read ({type(error).__name__})", False
+        else:
+            yield "law", batch.source, True
+
+
+def _file(check: str, path: Path, sha256: str) -> tuple[str, str, bool]:
+    if not path.is_file():
+        return check, f"{path.name} is missing ({path})", False
+    return check, str(path), door.sha256_of(path) == sha256
