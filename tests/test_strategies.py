@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 
 import strategies
 from tracekit.schema import trace_door, trace_table, traces_of
@@ -16,7 +16,8 @@ def test_traces_pass_the_door_and_come_back_from_arrow(trace):
     assert list(traces_of(trace_table([trace]))) == [trace]
 
 
-@given(strategies.trace_lists())
+@settings(max_examples=20)
+@given(strategies.trace_lists(max_size=4))
 def test_lists_of_traces_have_different_ids(traces):
     assert len({t.id for t in traces}) == len(traces)
     assert list(traces_of(trace_table(traces))) == traces
@@ -59,7 +60,9 @@ def _says(trace, word):
     ids=["tools null", "tools empty", "calls", "empty reasoning", "flags", "control", "separator"],
 )
 def test_odd_cases_are_really_drawn(wanted):
-    find(strategies.traces(), wanted, settings=settings(max_examples=3000, database=None))
+    # Without shrinking: that a case is drawn at all is the question.
+    quick = settings(max_examples=3000, database=None, phases=[Phase.generate])
+    find(strategies.traces(), wanted, settings=quick)
 
 
 @given(recipe=strategies.recipes())

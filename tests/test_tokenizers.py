@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,6 +276,26 @@ def test_a_long_run_of_spaces_does_not_panic_tiktoken_and_is_marked_inexact(tiny
 def test_lists_of_ids_become_one_flat_array():
     ids, offsets = tokenizer_json.flat_of([[1, 2], [], [3]])
     assert (ids.tolist(), offsets.tolist()) == ([1, 2, 3], [0, 2, 2, 3])
+
+
+def traces_folder():
+    named = os.environ.get("TRACEKIT_TRACES")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "traces"
+    if not folder.is_dir():
+        pytest.skip("no folder of real traces: set TRACEKIT_TRACES")
+    return folder
+
+
+@pytest.mark.slow
+def test_real_text_is_encoded_as_the_reference_does(qwen):
+    files = sorted(p for p in traces_folder().rglob("*") if p.is_file())
+    texts = []
+    for path in files:
+        raw = path.read_bytes()[:60_000]
+        if b"\0" not in raw:
+            texts.append(raw.decode("utf-8", "replace"))
+    assert len(texts) > 100
+    assert qwen.sample_check(texts) == []
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tracekit import encoded, vocabulary
-from tracekit.kernels.normal_form import may_change
 from tracekit.pieces import SEGMENTS, RenderError
 from tracekit.render import TEMPLATES, render_row
 from tracekit.schema import trace_table
@@ -63,15 +62,17 @@ def conversations(*chunks):
         parameters=st.sampled_from([None, '{"type":"object"}']),
     )
     return st.builds(
-        lambda system, rest, tools: Trace(
+        lambda system, query, rest, tools: Trace(
             id="t",
             source="s",
             provenance=(Origin(file="f", first=0, last=0),),
-            messages=(*system, *rest),
+            messages=(*system, *query, *rest),
             tools=tools,
         ),
         st.sampled_from([(), (Message(role="system", content="be brief\n\nvery"),)]),
-        st.lists(assistants | others, max_size=5),
+        # Most traces ask something, else most would be refused.
+        st.sampled_from([(), *[(Message(role="user", content="why so?"),)] * 3]),
+        st.lists(assistants | others, max_size=4),
         st.none() | st.lists(tools, max_size=2).map(tuple),
     )
 
@@ -142,7 +143,7 @@ def one_by_one(row, tokenizer, template="qwen3.5"):
     return tokens
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(any_traces)
 def test_counts_are_those_of_the_ids_and_parts_sum_to_the_whole(traces):
     tokenizer = load()
@@ -183,7 +184,7 @@ def test_counts_are_those_of_the_ids_and_parts_sum_to_the_whole(traces):
         assert got["exact"] is True
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(any_traces)
 def test_traces_measured_together_and_alone_have_the_same_evidence(traces):
     together = measured(*traces)
@@ -204,7 +205,7 @@ def test_batches_of_any_size_give_the_same_evidence(monkeypatch):
     assert [(u.row, u.code) for u in refused] == [(7, "no_user_message")]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(any_traces)
 def test_rows_are_those_that_the_table_holds(traces):
     table = trace_table(traces)
@@ -303,32 +304,6 @@ def test_loops_are_found_in_the_field_that_has_them():
     assert calm["loop_message"] is None
 
 
-def test_a_mark_at_the_start_of_a_piece_belongs_with_the_character_before_it():
-    """`=` and a combining stroke become one character: bytes move over the border of pieces."""
-    text, sizes = encoded._normalised(["<function=", "\u0338x", ">\n"])
-    assert text == "<function≠x>\n"
-    assert sum(sizes) == len(text.encode())
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.lists(
-        st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8)
-        | st.lists(st.sampled_from(CHUNKS), max_size=4).map("".join),
-        min_size=1,
-        max_size=4,
-    )
-)
-def test_text_is_normalised_as_a_whole(pieces):
-    whole = unicodedata.normalize("NFC", "".join(pieces))
-    text, sizes = encoded._normalised(pieces)
-    assert text == whole
-    assert sum(sizes) == len(whole.encode())
-    raw = "".join(pieces).encode()
-    calm = not may_change(np.frombuffer(raw, np.uint8), np.array([0, len(raw)]))[0]
-    assert not calm or whole == "".join(pieces)
-
-
 def test_pieces_of_a_vocabulary_that_is_not_byte_level_take_all_tokens():
     """Token bytes that are not text bytes: shares are approximate, no token is lost or doubled."""
     low, high = encoded._token_ranges(
@@ -399,7 +374,7 @@ def without_flags(t):
 
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(trace_=conversations(*CHUNKS).map(without_flags))
 def test_ids_and_targets_are_those_of_transformers_and_trl(hugging_face, trace_):
     (row,) = trace_table([trace_]).to_pylist()

@@ -140,17 +140,15 @@ def run_processes(
     jobs: Sequence[Any],
     *,
     workers: int,
-    preload: str | None = None,
     hang_s: float = HANG_S,
     memory_bytes: int | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Run the jobs in `workers` processes; yields in order of completion.
 
-    preload: name of a tokenizer that the fork server loads once for all workers.
     memory_bytes: address space of one worker; above it allocation fails inside the job.
     Raises the TracekitError of a job, WorkerBug for any other exception.
     """
-    context = _context(preload)
+    context = _context()
     waiting = list(range(len(jobs)))[::-1]
     trouble: dict[int, Trouble] = {}
     n_left = len(jobs)
@@ -249,15 +247,29 @@ def _after_death(worker: _Worker, before: Trouble) -> Trouble:
     return Trouble((first, end), before.lost)
 
 
-def _context(preload: str | None) -> Any:
+def prepare(tokenizer: str | None) -> None:
+    """Start the fork server now, so that it loads the tokenizer while the files are planned.
+
+    It loads once for all workers of all stages. A tokenizer that cannot be loaded is left to the
+    job that needs it, which says why.
+    """
+    if sys.platform not in ("linux", "darwin"):
+        return
+    from multiprocessing import forkserver
+
+    if tokenizer is not None:
+        os.environ.setdefault("TRACEKIT_PRELOAD", tokenizer)
+    _context()
+    forkserver.ensure_running()
+
+
+def _context() -> Any:
     """Fork server where there is one (workers share a loaded tokenizer), else spawn.
 
     Never fork: polars and pyarrow run threads, and a forked lock may never open.
     """
     if sys.platform in ("linux", "darwin"):
         context = get_context("forkserver")
-        if preload is not None:
-            os.environ["TRACEKIT_PRELOAD"] = preload
         context.set_forkserver_preload(["tracekit.preload"])
         return context
     return get_context("spawn")
@@ -268,7 +280,6 @@ def run_jobs(
     jobs: Sequence[Any],
     *,
     workers: int,
-    preload: str | None = None,
     hang_s: float = HANG_S,
     memory_bytes: int | None = None,
 ) -> Iterator[tuple[int, Any]]:
@@ -279,7 +290,6 @@ def run_jobs(
         function,
         jobs,
         workers=workers,
-        preload=preload,
         hang_s=hang_s,
         memory_bytes=memory_bytes,
     )

@@ -101,9 +101,8 @@ def measure(
             n_done += 1
             done_bytes += job.n_bytes
     progress(done_bytes, total, 0, 0, parts=(n_done, len(jobs)), stage="measure")
-    tokenizer = recipe.render.tokenizer if workers else None
     n_traces = 0
-    for index, receipt in run_jobs(measure_part, waiting, workers=workers, preload=tokenizer):
+    for index, receipt in run_jobs(measure_part, waiting, workers=workers):
         job = waiting[index]
         _enter(kept, job, receipt)
         n_lost += receipt["n_lost"]

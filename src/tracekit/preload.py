@@ -5,6 +5,7 @@ thread: a fork copies locks but not their owners. polars is left out for that re
 """
 
 import os
+from contextlib import suppress
 
 
 def load() -> None:
@@ -23,8 +24,11 @@ def load() -> None:
     name = os.environ.get("TRACEKIT_PRELOAD")
     if name:
         from tracekit import tokenizers
+        from tracekit.errors import TracekitError
 
-        tokenizers.load(name)
+        # the job that needs it fails with the same words, and can be told to the user
+        with suppress(TracekitError, OSError):
+            tokenizers.load(name)
 
 
 if os.environ.get("TRACEKIT_NO_PRELOAD") is None:

@@ -16,7 +16,7 @@ import polars as pl
 
 from tracekit import __version__, card, door, reading, render, tokenizers
 from tracekit import manifest as manifests
-from tracekit import shard as shards
+from tracekit import sharding as shards
 from tracekit.decide import Decisions, Evidence
 from tracekit.errors import LawError, UsageError
 from tracekit.executors import run_jobs

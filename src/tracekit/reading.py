@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from tracekit import dialects, ingest, inputs, manifest as manifests, spool
+from tracekit import dialects, ingesting, inputs, spool
+from tracekit import manifest as manifests
 from tracekit.containers import read_slices
 from tracekit.dialects.dialect import Dialect
 from tracekit.errors import InputError, LawError, UsageError
 from tracekit.executors import run_jobs
 from tracekit.framing import Limits
-from tracekit.ingest import IngestJob, ingest_part
+from tracekit.ingesting import IngestJob, ingest_part
 from tracekit.manifest import Batch, FileEntry, Manifest, PartEntry, fingerprint
 from tracekit.parts import Part, Plan, plan_parts, plan_session_parts
 from tracekit.progress import Progress
@@ -252,7 +253,7 @@ def _batch(
         n_left = None if n_left is None else n_left - n_units
         made_from = fingerprint(
             [
-                "traces", ingest.VERSION, SCHEMA_VERSION, name, part.name,
+                "traces", ingesting.VERSION, SCHEMA_VERSION, name, part.name,
                 [(s.file, hashes[s.file], s.framing, s.first_row, s.start, s.end, s.fault) for s in part.slices],
                 dialect.name, dialect.version, options, take, share, recipe.ingest.record_bytes,
             ]

@@ -11,11 +11,11 @@ from tracekit.errors import LawError
 @cache
 def codes() -> tuple[Code, ...]:
     """All codes, sorted by name. Raises LawError where one name has two meanings."""
-    from tracekit import containers, dialects, edits, findings, ingest, rules
+    from tracekit import containers, dialects, edits, findings, ingesting, rules
 
     found: dict[str, Code] = {}
     declared = [
-        *containers.CODES, *ingest.CODES, *edits.CODES, *findings.CODES, *rules.CODES,
+        *containers.CODES, *ingesting.CODES, *edits.CODES, *findings.CODES, *rules.CODES,
     ]  # fmt: skip
     for name in dialects.DIALECTS:
         dialect = dialects.get(name)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tracekit import decide, door, frames, measuring, product, reading, summary
+from tracekit import decide, door, executors, frames, measuring, product, reading, summary
 from tracekit import manifest as manifests
 from tracekit import rules as rule_sets
 from tracekit.decide import Decisions, Evidence
@@ -38,6 +38,20 @@ def n_workers(recipe: Recipe, n_bytes: int) -> int:
     return recipe.workers or os.cpu_count() or 1
 
 
+def warm_up(recipe: Recipe) -> None:
+    """Start what workers need in the background, where the inputs are large enough for workers."""
+    n_bytes = sum(
+        file.stat().st_size
+        for name in recipe.sources
+        for path in recipe.paths(name)
+        for file in [Path(path)]
+        if file.is_file()
+    )
+    # folders and globs are not looked into here: starting a moment later costs little
+    if n_workers(recipe, n_bytes):
+        executors.prepare(recipe.render.tokenizer)
+
+
 def ingest(
     recipe: Recipe,
     work: Path,
@@ -49,6 +63,7 @@ def ingest(
 ) -> Report:
     """Read the sources of a recipe into a workspace. Files that are here already are skipped."""
     place = Workspace(work)
+    warm_up(recipe)
     with locked(place):
         before = manifests.load(place)
         planning, manifest = ingest_under_lock(
@@ -93,6 +108,7 @@ def _committed(work: Workspace, old: Manifest, new: Manifest, recipe: Recipe) ->
 def measure(recipe: Recipe, work: Path, progress: Progress | None = None) -> None:
     """Measure what is not measured with this recipe, pairs included."""
     place = existing(work)
+    warm_up(recipe)
     with locked(place):
         measure_under_lock(recipe, place, manifests.load(place), progress or no_progress)
 

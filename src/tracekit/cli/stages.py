@@ -199,7 +199,7 @@ def verify(
       tracekit verify shards
       tracekit verify work
     """
-    from tracekit.verify import verify as verify_folder
+    from tracekit.verifying import verify as verify_folder
 
     report = verify_folder(path)
     print_report(ctx.obj, report)

@@ -29,7 +29,7 @@ def demo(
       tracekit demo /tmp/tracekit-demo
     """
     from tracekit.recipe import Recipe
-    from tracekit.run import run
+    from tracekit.running import run
     from tracekit.sample import write_sample
 
     out: Out = ctx.obj
@@ -91,7 +91,7 @@ def run_recipe(
         recipe = recipe.edited({"workers": workers})
     if out_folder is None:
         out_folder = Path(recipe.resolve(recipe.shard.out) if recipe.shard.out else "shards")
-    from tracekit.run import run
+    from tracekit.running import run
 
     with Shown(out) as progress:
         report = run(

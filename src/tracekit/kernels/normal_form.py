@@ -21,7 +21,7 @@ _TOP = 0x30000
 
 @cache
 def sensitive_code_points() -> npt.NDArray[np.uint8]:
-    """uint8[C], 1 for code points that can make a text differ from its NFC (marks, jamo, singletons)."""
+    """uint8[C]: 1 where a text with it may differ from its NFC (marks, jamo, singletons)."""
     out = np.zeros(_TOP, np.uint8)
     for code in range(0x300, _TOP):
         if 0x3400 <= code < 0xA000 or 0xAC00 <= code < 0xE000:  # ideographs, syllables, surrogates

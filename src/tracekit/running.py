@@ -42,6 +42,7 @@ def run(
             recipe, place, manifests.load(place), selection, replaced=False
         )
         return summary.planned(planning)
+    stages.warm_up(recipe)
     with stages.at(work) as place:
         before = manifests.load(place)
         changed = summary.recipe_changes(before.recipe, recipe.to_dict())
