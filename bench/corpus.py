@@ -17,6 +17,7 @@ import sysconfig
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,12 +197,11 @@ def make(folder: Path, mb: float, seed: int = 1234, n_files: int = 1) -> dict[st
     writer = Writer(seed)
     draw = np.random.Generator(np.random.PCG64(seed + 1))
     kinds, shares = list(SHARES), np.cumsum(list(SHARES.values()))
-    files = [
-        open(folder / f"corpus-{k:02d}.jsonl", "wb", buffering=1 << 20) for k in range(n_files)
-    ]
+    stack = ExitStack()
+    names = [f"corpus-{k:02d}.jsonl" for k in range(n_files)] + ["truth.jsonl"]
+    *files, truth = (stack.enter_context(open(folder / n, "wb", 1 << 20)) for n in names)
     kept: list[tuple[str, str, str, str, str]] = []
     counts = {"records": 0, "bytes": 0, "exact": 0, "near": 0, "loop": 0}
-    truth = open(folder / "truth.jsonl", "wb")
     limit = mb * 1e6
     while counts["bytes"] < limit:
         r = draw.random()
@@ -217,7 +217,7 @@ def make(folder: Path, mb: float, seed: int = 1234, n_files: int = 1) -> dict[st
                 planted["rate"] = rate
         else:
             kind = kinds[min(int(np.searchsorted(shares, draw.random())), len(kinds) - 1)]
-            n_chars = int(min(200_000, max(600, draw.lognormal(8.55, 1.1))))
+            n_chars = int(min(200_000, max(600, draw.lognormal(8.42, 1.1))))
             if draw.random() < 0.001:
                 n_chars = 200_000
             user = writer.body(kind, 200)[:1_500]
@@ -248,8 +248,7 @@ def make(folder: Path, mb: float, seed: int = 1234, n_files: int = 1) -> dict[st
         if planted:
             counts[str(planted["kind"])] += 1
             truth.write(orjson.dumps(planted, option=orjson.OPT_APPEND_NEWLINE))
-    for file in (*files, truth):
-        file.close()
+    stack.close()
     return counts
 
 

@@ -62,7 +62,9 @@ def main() -> None:
         return JsonlReader(str(options.corpus), adapter=adapter, glob_pattern="corpus-*.jsonl")
 
     n = options.workers
-    stage("signatures", [read(), MinhashDedupSignature(output_folder=f"{out}/sig", config=config)], n)
+    stage(
+        "signatures", [read(), MinhashDedupSignature(output_folder=f"{out}/sig", config=config)], n
+    )
     stage(
         "buckets",
         [MinhashDedupBuckets(input_folder=f"{out}/sig", output_folder=f"{out}/b", config=config)],
@@ -87,7 +89,9 @@ def main() -> None:
 
     kept = ds.dataset(f"{out}/final", format="parquet").to_table(columns=["metadata"])
     tokens = sum(m["token_count"] for m in kept.column("metadata").to_pylist())
-    sys.stdout.write(json.dumps({"kept": kept.num_rows, "tokens": tokens, "stages_s": spent}) + "\n")
+    sys.stdout.write(
+        json.dumps({"kept": kept.num_rows, "tokens": tokens, "stages_s": spent}) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from tracekit.vocabulary import ADDED, FIRST_ADDED_ID, PATTERN, ranks_file
 
 WORD = re.compile(r"\w+")
-MIN_DISTINCT_SHARE = 0.4
+MIN_DISTINCT_SHARE = 0.7
 """Of the shingles of a text that does not loop."""
 
 

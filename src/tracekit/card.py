@@ -61,7 +61,9 @@ def _plain(text: str) -> str:
     """Text from data as inline Markdown that cannot leave its place."""
     kept = "".join(c if c.isprintable() else "\ufffd" for c in str(text))
     for sign in "\\`|<>[]*_#&":
-        kept = kept.replace(sign, f"\\{sign}") if sign in "\\`|[]*_#" else kept.replace(
-            sign, {"<": "&lt;", ">": "&gt;", "&": "&amp;"}[sign]
+        kept = (
+            kept.replace(sign, f"\\{sign}")
+            if sign in "\\`|[]*_#"
+            else kept.replace(sign, {"<": "&lt;", ">": "&gt;", "&": "&amp;"}[sign])
         )
     return kept

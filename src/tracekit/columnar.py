@@ -274,7 +274,7 @@ def _references(path: str, file: Any, g: int) -> tuple[str, ...]:
 
 
 def _longest_word(path: str, g: int, column: str, n_page_bytes: int) -> int:
-    """Bytes of the longest entry of a dictionary page; of the whole page where that is not known."""
+    """Bytes of the longest entry of a dictionary page; of the whole page where unknown."""
     import pyarrow.compute as pc
 
     with _open_parquet(path, (column,)) as file:

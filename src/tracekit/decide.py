@@ -67,7 +67,7 @@ class Decisions:
 
 
 def decide(evidence: Evidence, rules: RuleSet) -> Decisions:
-    """Apply all rules to all evidence. Raises UsageError for an expression that names no measure."""
+    """Apply all rules to all evidence. UsageError for an expression that names no measure."""
     traces = evidence.traces.with_row_index("trace").with_columns(pl.col("trace").cast(pl.Int32))
     spoken = [_unmeasurable(evidence.findings), _eval_only(traces, rules)]
     for place, rule in enumerate(rules.rules, start=10):

@@ -184,7 +184,7 @@ def cut_by_bytes(sizes: Any, limit: int) -> list[tuple[int, int]]:
 
 
 def parquet_writer(
-    file: IO[bytes],
+    file: IO[bytes] | HashingFile,
     schema: pa.Schema,
     *,
     level: int = 1,

@@ -87,7 +87,7 @@ def missing(manifest: Manifest, wanted: dict[str, str], key: str) -> tuple[tuple
 
 
 def measure_part(job: EvidenceJob, trouble: Trouble, note: Note) -> dict[str, Any]:
-    """Job function: write the wanted families of one part, then its receipt; returns the receipt."""
+    """Job function: write the wanted families of one part, then its receipt; returns it."""
     work = Workspace(Path(job.work))
     path = work.file("traces", job.source, job.part)
     file = door.open_parquet(path, job.trace_sha256)
@@ -243,7 +243,7 @@ def _unmeasurable(
             lost = Finding(trace=first, code="unmeasurable", field="trace", detail=cause)
             out[family] = findings.table_of([lost])
         else:
-            known = [c for c in ("id", "source", "source_id", "session_id", "task_key", "model")]
+            known = ("id", "source", "source_id", "session_id", "task_key", "model")
             columns = [
                 table.column(f.name).combine_chunks()
                 if family == "text" and f.name in known

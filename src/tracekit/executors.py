@@ -253,7 +253,7 @@ def prepare(tokenizer: str | None) -> None:
     It loads once for all workers of all stages. A tokenizer that cannot be loaded is left to the
     job that needs it, which says why.
     """
-    if sys.platform not in ("linux", "darwin"):
+    if os.name == "nt":
         return
     from multiprocessing import forkserver
 
@@ -268,11 +268,11 @@ def _context() -> Any:
 
     Never fork: polars and pyarrow run threads, and a forked lock may never open.
     """
-    if sys.platform in ("linux", "darwin"):
-        context = get_context("forkserver")
-        context.set_forkserver_preload(["tracekit.preload"])
-        return context
-    return get_context("spawn")
+    if os.name == "nt":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tracekit.preload"])
+    return context
 
 
 def run_jobs(

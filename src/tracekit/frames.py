@@ -48,24 +48,26 @@ def load(work: Workspace, manifest: Manifest, *, with_pairs: bool = True) -> Evi
     scalars = [c for c in SCHEMAS["tokens"].names if c not in _LISTS]
     text = pa.concat_tables(family(work, manifest, "text") or [SCHEMAS["text"].empty_table()])
     tokens = pa.concat_tables(
-        family(work, manifest, "tokens", scalars) or [SCHEMAS["tokens"].empty_table().select(scalars)]
+        family(work, manifest, "tokens", scalars)
+        or [SCHEMAS["tokens"].empty_table().select(scalars)]
     )
-    traces = pl.concat(
-        [_frame(text), _frame(tokens)], how="horizontal"
-    ).with_columns(
+    traces = pl.concat([_frame(text), _frame(tokens)], how="horizontal").with_columns(
         complete=(~pl.col("truncated")) & (pl.col("loop_share").fill_null(0.0) <= LOOP_SHARE)
     )
     found = []
     first = 0
-    for (_, part), table in zip(
-        manifest.parts(), family(work, manifest, "findings"), strict=True
-    ):
+    for (_, part), table in zip(manifest.parts(), family(work, manifest, "findings"), strict=True):
         frame = _frame(table)
         found.append(frame.with_columns((pl.col("trace") + first).cast(pl.Int32)))
         first += part.n_traces
     findings = pl.concat(found) if found else _frame(SCHEMAS["findings"].empty_table())
     none = pl.DataFrame(
-        schema={"a": pl.Int64, "b": pl.Int64, "task_jaccard": pl.Float64, "target_jaccard": pl.Float64}
+        schema={
+            "a": pl.Int64,
+            "b": pl.Int64,
+            "task_jaccard": pl.Float64,
+            "target_jaccard": pl.Float64,
+        }
     )
     stored = pairs_of(work, manifest, traces["id"]) if with_pairs and manifest.pairs else none
     return Evidence(traces, findings, stored)
@@ -85,9 +87,7 @@ def pairs_of(work: Workspace, manifest: Manifest, ids: pl.Series) -> pl.DataFram
     )
 
 
-def signatures(
-    work: Workspace, manifest: Manifest
-) -> tuple[pa.Array, npt.NDArray[np.int64]]:
+def signatures(work: Workspace, manifest: Manifest) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """Signatures of all traces, and the number of their shingles."""
     tables = family(work, manifest, "sketch")
     table = pa.concat_tables(tables or [SCHEMAS["sketch"].empty_table()]).combine_chunks()

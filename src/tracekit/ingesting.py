@@ -112,7 +112,7 @@ class IngestJob:
     dialect: str
     options: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     sample: tuple[int, float] | None = None
     """(seed, share): read only units whose hashed place falls below the share."""
     max_units: int | None = None

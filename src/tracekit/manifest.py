@@ -1,4 +1,4 @@
-"""The manifest: what a workspace holds, made from what. Written last, so its presence is the commit.
+"""The manifest: what a workspace holds, made from what. Written last: it is the commit.
 
 No clock, no host, no path of the machine: two workspaces compare by `diff`. A worker's *receipt*
 says the same of one part before the manifest does; a receipt counts only while the files that it

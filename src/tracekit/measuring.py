@@ -7,14 +7,12 @@ shingle sets of candidates spilled part by part, exact similarities in bounded m
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 
 from tracekit import decide, door, edits, evidence, frames, pairs, sketch
@@ -240,7 +238,8 @@ def _verified(
     folder = work.folder / "spill" / "shingles"
     shutil.rmtree(folder, ignore_errors=True)
     entries = manifest.evidence["edits"]
-    jobs, firsts = [], []
+    jobs: list[ShinglesJob] = []
+    firsts: list[int] = []
     first = 0
     for batch, part in manifest.parts():
         n = part.n_traces
@@ -260,7 +259,9 @@ def _verified(
     for n_done, _ in enumerate(run_jobs(spill_shingles, jobs, workers=workers), start=1):
         progress(n_done, len(jobs), 0, 0, parts=(n_done, len(jobs)), stage="compare")
     held = [
-        sketch.ShingleSets(*(np.load(Path(j.spill) / f"{name}.npy", mmap_mode="r") for name in _ARRAYS))
+        sketch.ShingleSets(
+            *(np.load(Path(j.spill) / f"{name}.npy", mmap_mode="r") for name in _ARRAYS)
+        )
         for j in jobs
     ]
 
@@ -268,16 +269,11 @@ def _verified(
         places = np.searchsorted(rows, wanted)
         owner = np.searchsorted(firsts, places, side="right") - 1
         return sketch.joined_sets(
-            [
-                sketch.picked_sets(held[k], places[owner == k] - firsts[k])
-                for k in np.unique(owner)
-            ]
+            [sketch.picked_sets(held[k], places[owner == k] - firsts[k]) for k in np.unique(owner)]
         )
 
     try:
         return pairs.verify_spill(a, b, load, n_shingles_T=n_shingles, floor=floor)
     finally:
-        del held
+        held.clear()
         shutil.rmtree(folder, ignore_errors=True)
-
-

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -24,9 +24,6 @@ from tracekit.recipe import Recipe
 from tracekit.report import Report
 from tracekit.types import Trace
 from tracekit.workspace import Workspace, existing
-
-if TYPE_CHECKING:
-    import datasets
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +142,11 @@ class Opened:
         report = views.what_if(self.work.folder, name, values)
         return pl.DataFrame(report.tables[0].records())
 
-    def to_datasets(self, out: str | Path = "shards") -> datasets.Dataset:
+    def to_datasets(self, out: str | Path = "shards") -> Any:
         """The product at `out` as a `datasets.Dataset`."""
-        import datasets
+        import datasets.load
 
-        return datasets.load_dataset(str(out), split="train")
+        return datasets.load.load_dataset(str(out), split="train")
 
     def _repr_html_(self) -> str:
         lines = "<br>".join(html.escape(line) for line in self.manifest.law)

@@ -81,7 +81,7 @@ def unclear(opened: Opened, name: str, place: Place) -> UsageError:
     ids = _ids(opened)["id"]
     return UsageError(
         f"{name!r} is nothing in this workspace.{did_you_mean(name, ids.head(20_000).to_list())}",
-        expected="an id or its beginning, a source id, file:line, file[n], or the id of a shard row",
+        expected="an id or its beginning, a source id, file:line, file[n], the id of a shard row",
         fix=f"tracekit stats -w {opened.work.folder} names an example of every code",
     )
 
@@ -93,7 +93,11 @@ def _ids(opened: Opened) -> pl.DataFrame:
         frame = pl.from_arrow(door.read_table(path, None, ["id", "source_id"]))
         assert isinstance(frame, pl.DataFrame)
         found.append(frame)
-    return pl.concat(found) if found else pl.DataFrame(schema={"id": pl.String, "source_id": pl.String})
+    return (
+        pl.concat(found)
+        if found
+        else pl.DataFrame(schema={"id": pl.String, "source_id": pl.String})
+    )
 
 
 def _at(opened: Opened, source: str | None, file: str, row: int) -> Place:

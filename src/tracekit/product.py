@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from tracekit import __version__, card, door, reading, render, tokenizers
-from tracekit import manifest as manifests
 from tracekit import sharding as shards
 from tracekit.decide import Decisions, Evidence
 from tracekit.errors import LawError, UsageError
@@ -143,7 +142,7 @@ def _scatter_jobs(
     ids = _shard_ids(traces["content_hash"], plan)
     n_tokens = traces["n_tokens"].fill_null(0).to_numpy()
     n_target = traces["n_target_tokens"].fill_null(0).to_numpy()
-    jobs = []
+    jobs: list[shards.ScatterJob] = []
     first = 0
     for batch, part in manifest.parts():
         lo, hi = np.searchsorted(kept, [first, first + part.n_traces])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracekit import manifest as manifests
-from tracekit import reading, stages, summary
+from tracekit import planning, stages, summary
 from tracekit.errors import UsageError
+from tracekit.planning import Selection
 from tracekit.progress import Progress, no_progress
-from tracekit.reading import Selection
 from tracekit.recipe import Recipe
 from tracekit.report import Report
 from tracekit.workspace import Workspace
@@ -38,15 +38,13 @@ def run(
         )
     if dry_run:
         place = Workspace(work)
-        planning = reading.plan(
-            recipe, place, manifests.load(place), selection, replaced=False
-        )
-        return summary.planned(planning)
+        planned = planning.plan(recipe, place, manifests.load(place), selection, replaced=False)
+        return summary.planned(planned)
     stages.warm_up(recipe)
     with stages.at(work) as place:
         before = manifests.load(place)
         changed = summary.recipe_changes(before.recipe, recipe.to_dict())
-        planning, manifest = stages.ingest_under_lock(
+        planned, manifest = stages.ingest_under_lock(
             recipe, place, before, selection, replaced=False, progress=told
         )
         manifest = stages.measure_under_lock(recipe, place, manifest, told)
@@ -54,6 +52,4 @@ def run(
         value, fresh = stages.shard_under_lock(
             recipe, place, manifest, out, evidence, decisions, told
         )
-    return summary.ran(
-        place, out, planning, manifest, evidence, decisions, value, fresh, changed
-    )
+    return summary.ran(place, out, planned, manifest, evidence, decisions, value, fresh, changed)

@@ -7,14 +7,18 @@ every call with the keys of all other calls. The JSON is written here, never by 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import xxhash
+
+from tracekit import wire
 
 Row: TypeAlias = dict[str, Any]
 
@@ -100,14 +104,18 @@ def message_json(message: Row) -> bytes:
     return orjson.dumps(out)
 
 
-def tool_json(tool: Row) -> bytes:
-    """One declaration in the wrapper that templates print."""
-    function: Row = {"name": tool["name"]}
-    if tool["description"] is not None:
-        function["description"] = tool["description"]
-    if tool["parameters"] is not None:
-        function["parameters"] = _json(tool["parameters"])
-    return orjson.dumps({"type": "function", "function": function})
+@lru_cache(maxsize=4096)
+def _tool_json(
+    name: str, description: str | None, parameters: str | None, extra: str | None
+) -> str:
+    tool = {"name": name, "description": description, "parameters": parameters, "extra": extra}
+    text = json.dumps(wire.tool_value(tool), ensure_ascii=False, separators=(",", ":"))
+    return _narrow(text) if _WIDE.search(text) else text
+
+
+def tool_json(tool: Row) -> str:
+    """One declaration in the wrapper that templates print; the value that was rendered."""
+    return _tool_json(tool["name"], tool["description"], tool["parameters"], tool["extra"])
 
 
 def spill_table(
@@ -124,8 +132,7 @@ def spill_table(
             "source": [r["source"] for r in rows],
             "messages": [[message_json(m).decode() for m in r["messages"]] for r in rows],
             "tools": [
-                None if r["tools"] is None else [tool_json(t).decode() for t in r["tools"]]
-                for r in rows
+                None if r["tools"] is None else [tool_json(t) for t in r["tools"]] for r in rows
             ],
             "answer": [r["answer"] for r in rows],
             "outcomes": [r["outcomes"] or [] for r in rows],

@@ -46,7 +46,10 @@ def order_keys(content_hash: pl.Series, seed: int) -> pl.Series:
     import xxhash
 
     return pl.Series(
-        [xxhash.xxh3_64_intdigest(h.encode(), seed=seed & (2**64 - 1)) for h in content_hash.to_list()],
+        [
+            xxhash.xxh3_64_intdigest(h.encode(), seed=seed & (2**64 - 1))
+            for h in content_hash.to_list()
+        ],
         dtype=pl.UInt64,
     )
 
@@ -176,7 +179,7 @@ class GatherJob:
 def gather_shard(job: GatherJob, trouble: Trouble, note: Note) -> dict[str, Any]:
     """Job function: write one shard; returns its entry of the manifest, with `positions`."""
     note(0, 0)
-    tables = []
+    tables: list[pa.Table] = []
     for path, batches in job.spills:
         with door.guarded("read", path), pa.memory_map(path) as source:
             reader = pa.ipc.open_file(source)

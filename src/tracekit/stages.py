@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tracekit import decide, door, executors, frames, measuring, product, reading, summary
+from tracekit import decide, door, executors, frames, measuring, planning, product, reading, summary
 from tracekit import manifest as manifests
 from tracekit import rules as rule_sets
 from tracekit.decide import Decisions, Evidence
 from tracekit.manifest import Manifest, fingerprint
+from tracekit.planning import Planning, Selection
 from tracekit.progress import Progress, no_progress
-from tracekit.reading import Planning, Selection
 from tracekit.recipe import Recipe
 from tracekit.report import Report
 from tracekit.workspace import Workspace, existing, locked
@@ -66,11 +66,11 @@ def ingest(
     warm_up(recipe)
     with locked(place):
         before = manifests.load(place)
-        planning, manifest = ingest_under_lock(
+        planned, manifest = ingest_under_lock(
             recipe, place, before, Selection(limit=limit, sample=sample),
             replaced=replace, progress=progress or no_progress,
         )  # fmt: skip
-    return summary.ingested(place, planning, manifest)
+    return summary.ingested(place, planned, manifest)
 
 
 def ingest_under_lock(
@@ -83,15 +83,13 @@ def ingest_under_lock(
     progress: Progress,
 ) -> tuple[Planning, Manifest]:
     """Plan, read, commit; returns what was planned and the new manifest."""
-    reading.check_selection(selection)
-    planning = reading.plan(recipe, work, manifest, selection, replaced=replaced)
-    n_bytes = sum(j.part.plain_bytes for p in planning.batches for j in p.jobs)
-    new = reading.read(
-        planning, work, workers=n_workers(recipe, n_bytes), progress=progress
-    )
+    planning.check_selection(selection)
+    planned = planning.plan(recipe, work, manifest, selection, replaced=replaced)
+    n_bytes = sum(j.part.plain_bytes for p in planned.batches for j in p.jobs)
+    new = reading.read(planned, work, workers=n_workers(recipe, n_bytes), progress=progress)
     new = _committed(work, manifest, new, recipe)
     shutil.rmtree(work.spool, ignore_errors=True)
-    return planning, new
+    return planned, new
 
 
 def _committed(work: Workspace, old: Manifest, new: Manifest, recipe: Recipe) -> Manifest:

@@ -10,7 +10,7 @@ import polars as pl
 from tracekit import reading
 from tracekit.decide import Decisions, Evidence
 from tracekit.manifest import Manifest
-from tracekit.reading import Planning
+from tracekit.planning import Planning, dry_run
 from tracekit.report import Report, Table
 from tracekit.workspace import Workspace
 
@@ -20,7 +20,7 @@ SURPRISING_SHARE = 0.5
 
 def planned(planning: Planning) -> Report:
     """A dry run: what would be read."""
-    rows = reading.dry_run(planning)
+    rows = dry_run(planning)
     columns = ("source", "dialect", "why", "files", "parts", "bytes")
     table = Table("", columns, tuple(tuple(r) for r in rows))
     return Report(
@@ -136,9 +136,7 @@ def decision_notes(evidence: Evidence, decisions: Decisions) -> list[str]:
         .group_by("source", "dropped_by")
         .len("n_dropped")
         .join(sizes, on="source")
-        .filter(
-            (pl.col("n_dropped") / pl.col("n") > SURPRISING_SHARE) & (pl.col("n_dropped") >= 5)
-        )
+        .filter((pl.col("n_dropped") / pl.col("n") > SURPRISING_SHARE) & (pl.col("n_dropped") >= 5))
         .sort("source", "dropped_by")
     )
     return [
@@ -251,5 +249,3 @@ def recipe_changes(old: dict[str, Any], new: dict[str, Any], place: str = "") ->
         else:
             lines.append(f"recipe changed: {where} was {a}, is {b}")
     return lines
-
-

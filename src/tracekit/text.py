@@ -57,7 +57,7 @@ outcome); `verified` is true where tests or the environment say right, null wher
 
 def identity(row: Row) -> bytes:
     """The JSON that `content_hash` hashes."""
-    place = {}
+    place: dict[str, int] = {}
     said = []
     for message in row["messages"]:
         calls = message["tool_calls"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tracekit import door, reading, shard_rows
+from tracekit import door, product, reading, shard_rows
 from tracekit import manifest as manifests
 from tracekit.errors import InputError, LawError, StorageError
 from tracekit.manifest import fingerprint
@@ -103,11 +103,13 @@ def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bo
         ids.update(table.column("id").to_pylist())
     yield "ids unique", f"{len(ids):,} ids in {sums['rows']:,} rows", len(ids) == sums["rows"]
     for key, total in (("rows", "traces"), ("n_tokens",) * 2, ("n_target_tokens",) * 2):
-        yield "sums", f"{key}: {sums[key]:,} against {manifest[total]:,}", (
-            sums[key] == manifest[total]
+        yield (
+            "sums",
+            f"{key}: {sums[key]:,} against {manifest[total]:,}",
+            (sums[key] == manifest[total]),
         )
     n_all = manifest["traces"] + sum(manifest["dropped"].values())
-    line = f"{n_all:,} traces = {manifest['traces']:,} in shards + {n_all - manifest['traces']:,} dropped"
+    line = product.kept_law(n_all, manifest["traces"])
     yield "law", line, line in manifest["law"]
     named = {entry["file"] for entry in manifest["shards"]}
     found_files = {f.relative_to(path).as_posix() for f in path.rglob("*.parquet")}

@@ -80,7 +80,7 @@ def _by_code(evidence: Evidence, decisions: Decisions) -> Table:
 
 def _lengths(frame: pl.DataFrame) -> Table:
     n = frame["max_sample_tokens"]
-    rows = []
+    rows: list[tuple[str, int, int | None, int]] = []
     low = 0
     for high in (*LENGTHS, None):
         mask = (n > low) if high is None else (n > low) & (n <= high)
@@ -138,7 +138,17 @@ def why(work: Path, name: str, *, raw: bool = False) -> Report:
     verdict = decisions.traces.row(number, named=True)
     head = "KEPT" if verdict["kept"] else f"DROPPED by {verdict['dropped_by']}"
     came = ", ".join(f"{o['file']}:{o['first'] + 1}-{o['last'] + 1}" for o in stored["provenance"])
-    columns = ("stage", "code", "action", "value", "threshold", "message", "field", "winner", "detail")
+    columns = (
+        "stage",
+        "code",
+        "action",
+        "value",
+        "threshold",
+        "message",
+        "field",
+        "winner",
+        "detail",
+    )
     spoke = Table("rules that spoke", columns, tuple(ledger.select(columns).iter_rows()))
     numbers = Table("measured", ("measure", "value"), tuple((k, v) for k, v in measured.items()))
     notes = [f"{e.op} by {e.code} at message {e.message}" for e in made]
@@ -191,7 +201,9 @@ def _raw(here: Opened, stored: Mapping[str, Any]) -> list[str]:
     from tracekit.parts import plan_parts
 
     source = stored["source"]
-    found = inputs.expand(list(here.recipe.paths(source)), source=source, spool_folder=here.work.spool)
+    found = inputs.expand(
+        list(here.recipe.paths(source)), source=source, spool_folder=here.work.spool
+    )
     root = found.sources[0].root
     text = []
     for origin in stored["provenance"]:
@@ -228,11 +240,15 @@ def check(work: Path, assertions: Mapping[str, Any]) -> Report:
         n = sum(p.n_records for _, p in here.manifest.parts())
         n_rejects = sum(p.n_rejects for _, p in here.manifest.parts())
         share, limit = n_rejects / max(n, 1), assertions["max_reject_share"]
-        verdict(share <= limit, f"max_reject_share {limit}", f"{share:.6f} ({n_rejects:,} of {n:,})")
+        verdict(
+            share <= limit, f"max_reject_share {limit}", f"{share:.6f} ({n_rejects:,} of {n:,})"
+        )
     kept = decisions.traces.select("id", "kept").with_row_index("trace").cast({"trace": pl.Int32})
     for code in assertions.get("no", ()):
         _known_code(code)
-        hits = evidence.findings.filter(pl.col("code") == code).join(kept, on="trace").filter("kept")
+        hits = (
+            evidence.findings.filter(pl.col("code") == code).join(kept, on="trace").filter("kept")
+        )
         flagged = decisions.ledger.filter(pl.col("code") == code).join(kept, on="id").filter("kept")
         ids = pl.concat([hits["id"], flagged["id"]]).unique().sort()
         verdict(ids.is_empty(), f"no {code}", f"{len(ids):,} kept traces")
@@ -283,7 +299,7 @@ def what_if(
             raise UsageError(
                 f"pairs are stored from {floor} up, so {min(values)} cannot be answered",
                 expected=f"values from {floor} to 1",
-                fix=f"tracekit dedupe -w {work} --threshold {min(values)} compares again from there",
+                fix=f"tracekit dedupe -w {work} --threshold {min(values)} compares again",
                 wrote="nothing was written",
             )
     code = "near_duplicate" if name == "threshold" else rule_sets.THRESHOLDS.get(name, ("",))[0]

@@ -63,7 +63,7 @@ def _conversation(value: dict[str, Any]) -> bool:
 def read(
     records: Sequence[Record],
     notes: Notes,
-    options: Mapping[str, str],  # noqa: ARG001 - every dialect is called in the same way
+    options: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """The one trace of a record."""
     value = records[0].value
