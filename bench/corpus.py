@@ -197,58 +197,57 @@ def make(folder: Path, mb: float, seed: int = 1234, n_files: int = 1) -> dict[st
     writer = Writer(seed)
     draw = np.random.Generator(np.random.PCG64(seed + 1))
     kinds, shares = list(SHARES), np.cumsum(list(SHARES.values()))
-    stack = ExitStack()
-    names = [f"corpus-{k:02d}.jsonl" for k in range(n_files)] + ["truth.jsonl"]
-    *files, truth = (stack.enter_context(open(folder / n, "wb", 1 << 20)) for n in names)
-    kept: list[tuple[str, str, str, str, str]] = []
-    counts = {"records": 0, "bytes": 0, "exact": 0, "near": 0, "loop": 0}
-    limit = mb * 1e6
-    while counts["bytes"] < limit:
-        r = draw.random()
-        key = f"t{counts['records']:07d}"
-        planted: dict[str, object] | None = None
-        if kept and r < 0.15:
-            # Copies are of one of the last 4,000 candidates: memory stays bounded at any size.
-            of, kind, user, thoughts, answer = kept[int(draw.integers(len(kept)))]
-            planted = {"id": key, "kind": "exact" if r < 0.05 else "near", "of": of}
-            if r >= 0.05:
-                rate = float(draw.choice([0.002, 0.005, 0.01, 0.02, 0.04]))
-                thoughts = writer.edited(thoughts, rate)
-                planted["rate"] = rate
-        else:
-            kind = kinds[min(int(np.searchsorted(shares, draw.random())), len(kinds) - 1)]
-            n_chars = int(min(200_000, max(600, draw.lognormal(8.42, 1.1))))
-            if draw.random() < 0.001:
-                n_chars = 200_000
-            user = writer.body(kind, 200)[:1_500]
-            thoughts = writer.body(kind, int(n_chars * 0.85))
-            answer = writer.body(kind, max(120, int(n_chars * 0.08)))
-            if r > 0.99:
-                block = thoughts[: int(draw.integers(80, 700))]
-                thoughts += "\n" + (block + "\n") * (3 * len(thoughts) // (4 * len(block)) + 8)
-                planted = {"id": key, "kind": "loop"}
-            elif draw.random() < 0.5:
-                if len(kept) < 4_000:
-                    kept.append((key, kind, user, thoughts, answer))
-                else:
-                    kept[int(draw.integers(4_000))] = (key, kind, user, thoughts, answer)
-        line = orjson.dumps(
-            {
-                "id": key,
-                "messages": [
-                    {"role": "user", "content": user},
-                    {"role": "assistant", "reasoning_content": thoughts, "content": answer},
-                ],
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
-        files[counts["records"] % n_files].write(line)
-        counts["records"] += 1
-        counts["bytes"] += len(line)
-        if planted:
-            counts[str(planted["kind"])] += 1
-            truth.write(orjson.dumps(planted, option=orjson.OPT_APPEND_NEWLINE))
-    stack.close()
+    with ExitStack() as stack:
+        names = [f"corpus-{k:02d}.jsonl" for k in range(n_files)] + ["truth.jsonl"]
+        *files, truth = (stack.enter_context(open(folder / n, "wb", 1 << 20)) for n in names)
+        kept: list[tuple[str, str, str, str, str]] = []
+        counts = {"records": 0, "bytes": 0, "exact": 0, "near": 0, "loop": 0}
+        limit = mb * 1e6
+        while counts["bytes"] < limit:
+            r = draw.random()
+            key = f"t{counts['records']:07d}"
+            planted: dict[str, object] | None = None
+            if kept and r < 0.15:
+                # Copies are of one of the last 4,000 candidates: memory stays bounded at any size.
+                of, kind, user, thoughts, answer = kept[int(draw.integers(len(kept)))]
+                planted = {"id": key, "kind": "exact" if r < 0.05 else "near", "of": of}
+                if r >= 0.05:
+                    rate = float(draw.choice([0.002, 0.005, 0.01, 0.02, 0.04]))
+                    thoughts = writer.edited(thoughts, rate)
+                    planted["rate"] = rate
+            else:
+                kind = kinds[min(int(np.searchsorted(shares, draw.random())), len(kinds) - 1)]
+                n_chars = int(min(200_000, max(600, draw.lognormal(8.42, 1.1))))
+                if draw.random() < 0.001:
+                    n_chars = 200_000
+                user = writer.body(kind, 200)[:1_500]
+                thoughts = writer.body(kind, int(n_chars * 0.85))
+                answer = writer.body(kind, max(120, int(n_chars * 0.08)))
+                if r > 0.99:
+                    block = thoughts[: int(draw.integers(80, 700))]
+                    thoughts += "\n" + (block + "\n") * (3 * len(thoughts) // (4 * len(block)) + 8)
+                    planted = {"id": key, "kind": "loop"}
+                elif draw.random() < 0.5:
+                    if len(kept) < 4_000:
+                        kept.append((key, kind, user, thoughts, answer))
+                    else:
+                        kept[int(draw.integers(4_000))] = (key, kind, user, thoughts, answer)
+            line = orjson.dumps(
+                {
+                    "id": key,
+                    "messages": [
+                        {"role": "user", "content": user},
+                        {"role": "assistant", "reasoning_content": thoughts, "content": answer},
+                    ],
+                },
+                option=orjson.OPT_APPEND_NEWLINE,
+            )
+            files[counts["records"] % n_files].write(line)
+            counts["records"] += 1
+            counts["bytes"] += len(line)
+            if planted:
+                counts[str(planted["kind"])] += 1
+                truth.write(orjson.dumps(planted, option=orjson.OPT_APPEND_NEWLINE))
     return counts
 
 

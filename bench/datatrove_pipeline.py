@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 
-def adapter(self, data, path, id_in_file):  # noqa: ARG001, the shape that datatrove calls
+def adapter(self, data, path, id_in_file):
     user, assistant = data["messages"]
     text = f"{assistant['reasoning_content']}\n{assistant['content']}"
     return {"text": text, "id": data["id"], "metadata": {"user": user["content"]}}

@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,6 +39,11 @@ def rendered(messages: list[dict]) -> str:
             text = f"<think>\n{m.get('reasoning_content', '')}\n</think>\n\n{text}"
         out.append(f"<|im_start|>{m['role']}\n{text}<|im_end|>\n")
     return "".join(out)
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    with open(path, encoding="utf-8") as lines:
+        yield from lines
 
 
 def valid(record: object) -> bool:
@@ -77,7 +83,7 @@ def main() -> None:
     for path in sorted(folder.glob("*.jsonl")):
         if path.name == "truth.jsonl":
             continue
-        for line in open(path, encoding="utf-8"):
+        for line in lines_of(path):
             t = clock()
             counts["records"] += 1
             try:

@@ -1,4 +1,4 @@
-"""One command for the bench: tracekit, the plain script and datatrove on one corpus, in one session.
+"""One command for the bench: tracekit, a plain script and datatrove on one corpus.
 
     python bench/run.py --mb 60 --mb-large 600 [--name NAME] [--without datatrove] [--repeat 3]
 
@@ -48,7 +48,7 @@ class Meter:
         self.thread.start()
 
     def _watch(self) -> None:
-        while not self.done.wait(0.1):
+        while not self.done.wait(0.25):
             self.sample()
 
     def sample(self) -> None:
@@ -274,7 +274,7 @@ def main() -> None:
             500e6 / own["tokens"] * own["mb"] / steady["tracekit"]
         )
     result = {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": "python bench/run.py " + " ".join(_shown(options)),
         "machine": state,
         "versions": versions(),

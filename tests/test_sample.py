@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -280,3 +281,25 @@ def test_a_wording_leaves_no_alternative_and_no_slot_open():
     for seed in range(50):
         text = say(Dice(seed), "[a|b {x}] [c|[d|e]] f", x=1)
         assert re.fullmatch(r"(a|b 1) [cde] f", text)
+
+
+@pytest.mark.slow
+def test_the_demo_finds_what_is_planted_and_nothing_else_of_the_kind(tmp_path):
+    import pyarrow.parquet as pq
+
+    command = [sys.executable, "-m", "tracekit", "--format", "quiet", "demo", str(tmp_path)]
+    subprocess.run(command, check=True)
+
+    def found(pattern, column="code"):
+        names = [pq.read_table(p)[column].to_pylist() for p in tmp_path.glob(pattern)]
+        return Counter(code for part in names for code in part)
+
+    said = planted()
+    ledger = found("work/ledger/*.parquet")
+    decided = (
+        *("exact_duplicate", "near_duplicate", "loop", "truncated", "control_tokens"),
+        *("arguments_not_object", "unknown_tool", "empty_target", "unclosed_think"),
+    )
+    assert {c: ledger[c] for c in decided} == {c: said[c] for c in decided}
+    rejected = {c: said[c] for c in ("invalid_json", "no_assistant_message", "unknown_role")}
+    assert found("work/rejects/*/*.parquet") == rejected

@@ -39,12 +39,12 @@ def settings_of(recipe: Recipe) -> Settings:
 
 
 def made_with(settings: Settings) -> dict[str, str]:
-    """Hashes of template and tokenizer. Loads the tokenizer."""
+    """Hashes of template and tokenizer."""
     from tracekit import render, tokenizers
 
     return {
         "template": render.template_hash(settings.template),
-        "tokenizer": tokenizers.load(settings.tokenizer).sha256,
+        "tokenizer": tokenizers.identity(settings.tokenizer).sha256,
     }
 
 

@@ -45,7 +45,7 @@ def read(planning: Planning, work: Workspace, *, workers: int, progress: Progres
         )  # fmt: skip
 
     tell()
-    for index, receipt in run_jobs(ingest_part, waiting, workers=workers):
+    for index, receipt in run_jobs(ingest_part, waiting, workers=workers, fresh=True):
         receipts[_key(waiting[index].part)] = receipt
         done_bytes += waiting[index].part.plain_bytes
         tell()

