@@ -295,7 +295,7 @@ def test_the_demo_finds_what_is_planted_and_nothing_else_of_the_kind(tmp_path):
         return Counter(code for part in names for code in part)
 
     said = planted()
-    ledger = found("work/ledger/*.parquet")
+    ledger = found("work/ledger/ledger.parquet")
     decided = (
         *("exact_duplicate", "near_duplicate", "loop", "truncated", "control_tokens"),
         *("arguments_not_object", "unknown_tool", "empty_target", "unclosed_think"),

@@ -17,8 +17,8 @@ from tracekit.workspace import Workspace
 def run(
     recipe: Recipe,
     *,
-    work: Path = Path("work"),
-    out: Path | None = None,
+    work: str | Path = "work",
+    out: str | Path | None = None,
     progress: Progress | None = None,
     limit: int | None = None,
     sample: str | None = None,
@@ -29,7 +29,8 @@ def run(
     out: folder of the shards; default `shards`. limit, sample: read only some records; the
     manifests say so. Raises the errors of `tracekit.errors`.
     """
-    out = Path("shards") if out is None else out
+    work, out = Path(work), Path("shards" if out is None else out)
+    recipe = recipe.moved(work)
     told = progress or no_progress
     selection = Selection(limit=limit, sample=sample)
     if work.resolve() == out.resolve() or work.resolve() in out.resolve().parents:

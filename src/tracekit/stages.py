@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tracekit import decide, door, executors, frames, measuring, planning, produ
 from tracekit import manifest as manifests
 from tracekit import rules as rule_sets
 from tracekit.decide import Decisions, Evidence
+from tracekit.errors import TracekitError
 from tracekit.manifest import Manifest, fingerprint
 from tracekit.planning import Planning, Selection
 from tracekit.progress import Progress, no_progress
@@ -50,11 +52,21 @@ def warm_up(recipe: Recipe) -> None:
     # folders and globs are not looked into here: starting a moment later costs little
     if n_workers(recipe, n_bytes):
         executors.prepare(recipe.render.tokenizer)
+    else:
+        threading.Thread(target=_load, args=(recipe.render.tokenizer,), daemon=True).start()
+
+
+def _load(tokenizer: str) -> None:
+    """Load a tokenizer ahead of its use; whoever uses it is told what is wrong with it."""
+    from tracekit import tokenizers
+
+    with suppress(TracekitError, OSError):
+        tokenizers.load(tokenizer)
 
 
 def ingest(
     recipe: Recipe,
-    work: Path,
+    work: str | Path,
     *,
     replace: bool = False,
     limit: int | None = None,
@@ -62,7 +74,8 @@ def ingest(
     progress: Progress | None = None,
 ) -> Report:
     """Read the sources of a recipe into a workspace. Files that are here already are skipped."""
-    place = Workspace(work)
+    place = Workspace(Path(work))
+    recipe = recipe.moved(place.folder)
     warm_up(recipe)
     with locked(place):
         before = manifests.load(place)
@@ -103,9 +116,10 @@ def _committed(work: Workspace, old: Manifest, new: Manifest, recipe: Recipe) ->
     return new
 
 
-def measure(recipe: Recipe, work: Path, progress: Progress | None = None) -> None:
+def measure(recipe: Recipe, work: str | Path, progress: Progress | None = None) -> None:
     """Measure what is not measured with this recipe, pairs included."""
-    place = existing(work)
+    place = existing(Path(work))
+    recipe = recipe.moved(place.folder)
     warm_up(recipe)
     with locked(place):
         measure_under_lock(recipe, place, manifests.load(place), progress or no_progress)
@@ -128,9 +142,10 @@ def trace_bytes(work: Workspace, manifest: Manifest) -> int:
     return sum(f.n_bytes for b in manifest.batches for f in b.files)
 
 
-def decide_stage(recipe: Recipe, work: Path) -> Report:
+def decide_stage(recipe: Recipe, work: str | Path) -> Report:
     """Decide over stored evidence and write the ledger."""
-    place = existing(work)
+    place = existing(Path(work))
+    recipe = recipe.moved(place.folder)
     with locked(place):
         manifest, evidence, decisions = decide_under_lock(recipe, place, manifests.load(place))
     return summary.decided(place, manifest, evidence, decisions)
@@ -165,16 +180,21 @@ def decide_under_lock(
     return manifest, evidence, decisions
 
 
-def shard(recipe: Recipe, work: Path, out: Path, progress: Progress | None = None) -> Report:
+def shard(
+    recipe: Recipe, work: str | Path, out: str | Path, progress: Progress | None = None
+) -> Report:
     """Write the product; measures and decides first where that is not done with this recipe."""
-    place = existing(work)
+    place = existing(Path(work))
+    recipe = recipe.moved(place.folder)
     with locked(place):
         manifest = manifests.load(place)
         told = progress or no_progress
         manifest = measure_under_lock(recipe, place, manifest, told)
         manifest, evidence, decisions = decide_under_lock(recipe, place, manifest)
-        value, fresh = shard_under_lock(recipe, place, manifest, out, evidence, decisions, told)
-    return summary.sharded(place, out, value, fresh)
+        value, fresh = shard_under_lock(
+            recipe, place, manifest, Path(out), evidence, decisions, told
+        )
+    return summary.sharded(place, Path(out), value, fresh)
 
 
 def shard_under_lock(

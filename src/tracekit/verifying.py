@@ -21,11 +21,12 @@ from tracekit.report import Report, Table
 from tracekit.workspace import Workspace
 
 
-def verify(path: Path) -> Report:
+def verify(path: str | Path) -> Report:
     """Report with one row a check; `failed` names what does not hold.
 
     Raises InputError where the folder is neither shards nor a workspace, or of a newer format.
     """
+    path = Path(path)
     try:
         value = json.loads((path / "manifest.json").read_bytes())
     except FileNotFoundError:

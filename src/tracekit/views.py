@@ -22,7 +22,7 @@ CONTEXTS = (8_192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576)
 MOST_EXAMPLES = 3
 
 
-def stats(work: Path, *, contexts: bool = False) -> Report:
+def stats(work: str | Path, *, contexts: bool = False) -> Report:
     """Per source: traces, kept, tokens by segment, dropped by code with an example each."""
     here = opened.open(work)
     evidence, decisions = here.decided()
@@ -109,7 +109,7 @@ def _contexts(frame: pl.DataFrame) -> Table:
     return Table("contexts, kept traces", columns, tuple(rows))
 
 
-def why(work: Path, name: str, *, raw: bool = False) -> Report:
+def why(work: str | Path, name: str, *, raw: bool = False) -> Report:
     """What was measured and decided on a trace, and its text; or why a record became none."""
     here = opened.open(work)
     place = places.find(here, name)
@@ -223,7 +223,7 @@ def _raw(here: Opened, stored: Mapping[str, Any]) -> list[str]:
     return text
 
 
-def check(work: Path, assertions: Mapping[str, Any]) -> Report:
+def check(work: str | Path, assertions: Mapping[str, Any]) -> Report:
     """Assertions for CI: max_reject_share, no (codes), min_tokens. `failed` names what fails."""
     here = opened.open(work)
     evidence, decisions = here.decided()
@@ -283,7 +283,7 @@ def _known_code(code: str) -> None:
 
 
 def what_if(
-    work: Path, name: str, values: Sequence[float], *, recipe: Recipe | None = None
+    work: str | Path, name: str, values: Sequence[float], *, recipe: Recipe | None = None
 ) -> Report:
     """What each value of a threshold would keep, by `decide` over stored evidence; writes nothing.
 

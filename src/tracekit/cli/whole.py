@@ -15,19 +15,27 @@ from tracekit.progress import Shown
 Work = Annotated[Path, typer.Option("-w", "--work", help="Folder of the workspace.")]
 
 
+STRICT = {
+    "validate": {"drop": ["unclosed_think", "unknown_tool", "control_tokens"]},
+    "filter": {"drop": ["truncated", "empty_answer"], "max_loop_share": 0.3},
+}
+"""Drops that the demo switches on, to show them; the defaults only flag these."""
+
+
 def demo(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to make.")] = Path("demo"),
 ) -> int:
     """The whole road on a built-in sample: ingest, measure, decide, dedupe, shard.
 
-    Writes DIR/traces (the sample), DIR/work (the workspace) and DIR/shards (the product). No
-    network, no account. Run again, it says that nothing changed.
+    Writes DIR/traces (the sample), DIR/recipe.yaml, DIR/work (the workspace) and DIR/shards (the
+    product). No network, no account. Run again, it says that nothing changed.
 
     Examples:
       tracekit demo
       tracekit demo /tmp/tracekit-demo
     """
+    from tracekit.door import write_bytes
     from tracekit.recipe import Recipe
     from tracekit.running import run
     from tracekit.sample import write_sample
@@ -37,9 +45,14 @@ def demo(
     files = write_sample(traces)
     names = sorted({file.relative_to(traces).parts[0] for file in files})
     recipe = Recipe.from_dict(
-        {"name": "demo", "sources": {name: {"path": f"traces/{name}"} for name in names}},
+        {
+            "name": "demo",
+            "sources": {name: {"path": f"traces/{name}"} for name in names},
+            **STRICT,
+        },
         folder=folder,
     )
+    write_bytes(folder / "recipe.yaml", recipe.to_yaml().encode())
     out.note(f"{len(files)} files of invented traces, {len(names)} formats", label=str(traces))
     with Shown(out) as progress:
         report = run(
