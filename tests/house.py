@@ -21,8 +21,8 @@ LAYERS = {
     "kernels": "kernels tokenizer_json tokenizers",
     "text": "dialects edits encoded findings render sketch text tokens",
     "rules": "decide dedupe pairs recipe recipe_errors recipe_sections rules yamlplace",
-    "input": "columnar containers cutting documents framing inputs manifest parts places preload spool "
-    "workspace",
+    "input": "columnar containers cutting documents framing inputs manifest parts places preload "
+    "spool workspace",
     "stages": "evidence frames ingesting measuring planning product reading registry "
     "sharding shard_rows stages summary verifying",
     "views": "opened running sample views",

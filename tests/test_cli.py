@@ -294,7 +294,7 @@ def test_a_failed_check_exits_with_1_and_passes_what_was_asked(
 
 
 def test_damage_that_verify_finds_exits_with_1(library: Callable[..., None]) -> None:
-    library("verify", verify=lambda path: Report(failed=["x"]))
+    library("verifying", verify=lambda path: Report(failed=["x"]))
     assert run(["verify", "shards", "-q"]) == 1
-    library("verify", verify=lambda path: Report())
+    library("verifying", verify=lambda path: Report())
     assert run(["verify", "shards", "-q"]) == 0

@@ -44,7 +44,7 @@ def test_run_hands_on_the_recipe_and_its_options(
         calls.append((recipe, options))
         return Report()
 
-    library("run", run=library_run)
+    library("running", run=library_run)
     file = tmp_path / "r.yaml"
     file.write_text("sources: {a: {path: data/*.jsonl}}\n")
     work = tmp_path / "work"
