@@ -30,7 +30,7 @@ schemas:         ## JSON Schemas of what is written and read
 	$(PYTHON) -m tracekit schema --write schemas
 
 bench:           ## tracekit, the plain script and datatrove in one session; some ten minutes
-	$(PYTHON) bench/run.py --mb 60 --mb-large 600
+	$(PYTHON) bench/run.py --mb 60 --mb-middle 300 --mb-large 600
 
 # Needs uv. torch and accelerate are left out: the oracles that need transformers and trl do not
 # need them, and a lock with them would be gigabytes.

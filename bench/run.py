@@ -1,10 +1,11 @@
 """One command for the bench: tracekit, a plain script and datatrove on one corpus.
 
-    python bench/run.py --mb 60 --mb-large 600 [--name NAME] [--without datatrove] [--repeat 3]
+    python bench/run.py --mb 60 --mb-middle 300 --mb-large 600 [--name NAME] [--without datatrove] [--repeat 3]
 
 Every measurement is a whole process, start-up included: wall time, CPU time and peak memory of its
-process tree. The steady rate is (bytes of the large corpus - bytes of the small one) divided by the
-difference of the two times, so start-up is not in it. Results go to bench/results/NAME.json with
+process tree. The steady rate is (bytes of the large corpus - bytes of the middle one) divided by the
+difference of the two times, so start-up is not in it. The middle one must be several parts for
+each worker: against a corpus of one part, the difference would count the second core as speed. Results go to bench/results/NAME.json with
 the machine, the versions and the command; `tracekit, empty caches` is a first run ever.
 """
 
@@ -223,6 +224,7 @@ def report(rows: list[dict], ratios: dict[str, float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mb", type=float, default=60)
+    parser.add_argument("--mb-middle", type=float, default=300)
     parser.add_argument("--mb-large", type=float, default=600, help="0: no steady rate")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeat", type=int, default=3, help="runs of tracekit; the median counts")
@@ -235,7 +237,6 @@ def main() -> None:
     small, n_small = corpus(options.store, options.mb, options.workers)
     rows: list[dict] = []
     ratios: dict[str, float] = {}
-    steady: dict[str, float] = {}
     state = machine()
     with tempfile.TemporaryDirectory(dir=options.store) as name:
         scratch = Path(name)
@@ -250,12 +251,11 @@ def main() -> None:
             tracekit(small, scratch, options.workers)  # fills the caches
             runs = [tracekit(small, scratch, options.workers) for _ in range(options.repeat)]
             rows.append(row("tracekit", n_small, median(runs)))
-            if options.mb_large:
-                large, n_large = corpus(options.store, options.mb_large, options.workers)
-                runs = [tracekit(large, scratch, options.workers) for _ in range(options.repeat)]
-                rows.append(row("tracekit, large", n_large, median(runs)))
-                seconds = rows[-1]["wall_s"] - rows[-2]["wall_s"]
-                steady["tracekit"] = round((n_large - n_small) / 1e6 / seconds, 2)
+            sizes = {"middle": options.mb_middle, "large": options.mb_large}
+            for size, mb in sizes.items() if options.mb_large else ():
+                folder, n_bytes = corpus(options.store, mb, options.workers)
+                runs = [tracekit(folder, scratch, options.workers) for _ in range(options.repeat)]
+                rows.append(row(f"tracekit, {size}", n_bytes, median(runs)))
         if "plain" not in options.without:
             runs = [plain(small, scratch) for _ in range(min(2, options.repeat))]
             rows.append(row("plain script, one process", n_small, median(runs)))
@@ -264,22 +264,30 @@ def main() -> None:
             rows.append(row("datatrove, no filters", n_small, made))
     by_name = {r["name"]: r for r in rows}
     own = by_name.get("tracekit")
-    for other in ("plain script, one process", "datatrove, no filters"):
+    others = ("plain script, one process", "datatrove, no filters")
+    for other in others:
         if own and other in by_name:
             ratios[f"tracekit : {other} (wall)"] = by_name[other]["wall_s"] / own["wall_s"]
             ratios[f"tracekit : {other} (CPU)"] = by_name[other]["cpu_s"] / own["cpu_s"]
-    if "tracekit" in steady:
-        ratios["tracekit, steady MB/s"] = steady["tracekit"]
-        ratios["500M tokens at that rate, s"] = (
-            500e6 / own["tokens"] * own["mb"] / steady["tracekit"]
+    if own and options.mb_large:
+        large, middle = by_name["tracekit, large"], by_name["tracekit, middle"]
+        steady = (large["mb"] - middle["mb"]) / (large["wall_s"] - middle["wall_s"])
+        mb_of_500m = 500e6 / large["tokens"] * large["mb"]
+        ratios["tracekit, steady MB/s"] = steady
+        ratios["500M tokens in shards, s (extrapolated)"] = (
+            large["wall_s"] + (mb_of_500m - large["mb"]) / steady
         )
+        for other in others:
+            if other in by_name:
+                ratios[f"tracekit large : {other} (MB/s)"] = (
+                    large["mb_per_s"] / by_name[other]["mb_per_s"]
+                )
     result = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": "python bench/run.py " + " ".join(_shown(options)),
         "machine": state,
         "versions": versions(),
         "ratios": {k: round(v, 2) for k, v in ratios.items()},
-        "steady_mb_per_s": steady,
         "runs": rows,
     }
     results = HERE / "results"
@@ -289,7 +297,8 @@ def main() -> None:
 
 
 def _shown(options: argparse.Namespace) -> list[str]:
-    words = [f"--mb {options.mb:g}", f"--mb-large {options.mb_large:g}"]
+    words = [f"--mb {options.mb:g}", f"--mb-middle {options.mb_middle:g}"]
+    words += [f"--mb-large {options.mb_large:g}"]
     words += [f"--workers {options.workers}", f"--repeat {options.repeat}"]
     return [*words, *[f"--without {w}" for w in options.without]]
 

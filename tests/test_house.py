@@ -144,3 +144,20 @@ def test_codes_are_snake_case_and_documented():
 
 def test_the_table_of_files_is_true():
     assert house.PAGE.read_text("utf-8") == house.page(), "run `make docs`"
+
+
+def test_the_dialect_of_contributing_md_reads_its_own_record(tmp_path):
+    from tracekit import dialects
+    from tracekit.errors import BadRecord
+
+    page = (house.ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    (tmp_path / "my_file.py").write_text(code, "utf-8")
+    dialect = dialects.get(str(tmp_path / "my_file.py"))
+    record = {"dialog": [{"who": "human", "said": "9*4?"}, {"who": "bot", "said": "36"}]}
+    assert dialect.fits(record)
+    notes = dialects.Notes()
+    (trace,) = dialect.read([dialects.Record("a.jsonl", 0, record)], notes, {})
+    assert [m["role"] for m in trace["messages"]] == ["user", "assistant"]
+    with pytest.raises(BadRecord, match="no_messages"):
+        dialect.read([dialects.Record("a.jsonl", 1, {"dialog": []})], notes, {})

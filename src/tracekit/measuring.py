@@ -34,7 +34,7 @@ def settings_of(recipe: Recipe) -> Settings:
     return Settings(
         repairs=tuple(recipe.repairs),
         template=recipe.render.template,
-        tokenizer=recipe.render.tokenizer,
+        tokenizer=recipe.tokenizer,
     )
 
 

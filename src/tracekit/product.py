@@ -207,7 +207,7 @@ def _manifest(
     made_from: str,
     entries: dict[int, dict[str, Any]],
 ) -> dict[str, Any]:
-    tokenizer = tokenizers.identity(recipe.render.tokenizer)
+    tokenizer = tokenizers.identity(recipe.tokenizer)
     dropped = decisions.traces.filter(~pl.col("kept"))
     by_code = dict(dropped.group_by("dropped_by").len().sort("dropped_by").iter_rows())
     n_all, n_kept = decisions.traces.height, traces.height

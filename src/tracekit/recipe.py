@@ -160,6 +160,12 @@ class Recipe(Model):
         # `work/../traces` must be found before `work` is made.
         return os.path.normpath(self._folder / path)
 
+    @property
+    def tokenizer(self) -> str:
+        """Name of the tokenizer, or its file as this process can open it."""
+        name = self.render.tokenizer
+        return self.resolve(name) if _is_tokenizer_file(name) else name
+
     def edited(self, changes: Mapping[str, Any]) -> Recipe:
         """A copy with some keys set: `{"filter": {"max_tokens": 4096}}` sets that one key."""
         values = self.to_dict()
@@ -181,6 +187,10 @@ class Recipe(Model):
         values = self.to_dict()
         for source in values["sources"].values():
             source["path"] = [moved(path) for path in source["path"]]
+            if (source["dialect"] or "").endswith(".py"):
+                source["dialect"] = moved(source["dialect"])
+        if _is_tokenizer_file(self.render.tokenizer):
+            values["render"]["tokenizer"] = moved(self.render.tokenizer)
         if self.shard.out is not None:
             values["shard"]["out"] = moved(self.shard.out)
         return Recipe.from_dict(values, folder=folder)
@@ -235,6 +245,10 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 
 def _is_remote(path: str) -> bool:
     return path == "-" or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", path) is not None
+
+
+def _is_tokenizer_file(name: str) -> bool:
+    return not name.startswith("hf:") and ("/" in name or name.endswith(".json"))
 
 
 def _unreadable(file: Path, error: OSError) -> Exception:

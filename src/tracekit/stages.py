@@ -51,9 +51,9 @@ def warm_up(recipe: Recipe) -> None:
     )
     # folders and globs are not looked into here: starting a moment later costs little
     if n_workers(recipe, n_bytes):
-        executors.prepare(recipe.render.tokenizer)
+        executors.prepare(recipe.tokenizer)
     else:
-        threading.Thread(target=_load, args=(recipe.render.tokenizer,), daemon=True).start()
+        threading.Thread(target=_load, args=(recipe.tokenizer,), daemon=True).start()
 
 
 def _load(tokenizer: str) -> None:

@@ -95,8 +95,8 @@ def repair(dice: Dice) -> Repair:
     ask = say(
         dice,
         "[Tests of|The check for] {module} [fail|is red]: {seen}. [It broke|That began] when "
-        "{other} [merged|pushed] {n} [changes|commits] for {shop} in {city}. [Please fix it|Find out why], "
-        "{who} [needs it|wants to release] on {day}.",
+        "{other} [merged|pushed] {n} [changes|commits] for {shop} in {city}. "
+        "[Please fix it|Find out why], {who} [needs it|wants to release] on {day}.",
         module=module, seen=seen, who=dice.pick(WHO), other=dice.pick(WHO), n=dice.between(2, 40),
         shop=dice.pick(SHOPS), city=dice.pick(CITIES), day=dice.pick(DAYS),
     )  # fmt: skip
