@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from killed import ERRORS, OPERATIONS, die_at, fail_at, go_on, leftovers, write_inputs
 
 COMMITS = ("rename", "fsync")

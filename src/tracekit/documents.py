@@ -53,7 +53,8 @@ def text_framing(
     # The first line is no whole value: a document over several lines, or a broken first record.
     if line.strip() not in (b"{", b"["):
         following = rest.split(b"\n", _SAMPLED_LINES)[:_SAMPLED_LINES]
-        if any(later[:1] == opens and _is_json(later) for later in following):
+        looks_like_lines = any(later[:1] == opens and _is_json(later) for later in following)
+        if looks_like_lines and not _is_one_document(prefix, limits):
             return "lines"
     if opens == b"[":
         return _array_framing(text, whole_is_record)
@@ -68,6 +69,12 @@ def _with_first_line(prefix: Prefix, limits: Limits) -> bytes:
             return text
         size = 2 * max(size, 1 << 16)
         prefix.upto(size)
+
+
+def _is_one_document(prefix: Prefix, limits: Limits) -> bool:
+    """Is the whole text one value? A line of it may be one by itself: `[`, `{...}`, `]`."""
+    text = prefix.upto(limits.record_bytes + 1).removeprefix(b"\xef\xbb\xbf")
+    return len(text) <= limits.record_bytes and _is_json(text)
 
 
 def _is_json(line: bytes) -> bool:

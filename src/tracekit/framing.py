@@ -155,16 +155,17 @@ def plain_chunks(
     counted = _Counted(file)
     n_plain_bytes = 0
     for chunk in _members(counted, compression, limits):
+        allowed = max(limits.expansion_free_bytes, limits.expansion_ratio * counted.n_bytes)
+        within = chunk[: max(0, allowed - n_plain_bytes)]
         n_plain_bytes += len(chunk)
-        if n_plain_bytes > limits.expansion_free_bytes and (
-            n_plain_bytes > limits.expansion_ratio * counted.n_bytes
-        ):
+        if within:
+            yield within  # records before the limit are kept
+        if n_plain_bytes > allowed:
             raise StreamFault(
                 "expansion_limit",
                 f"{counted.n_bytes:,} bytes grew to {n_plain_bytes:,}; "
                 f"the limit is {limits.expansion_ratio:,} to one",
             )
-        yield chunk
 
 
 class _Counted:
