@@ -1,12 +1,14 @@
 """One command for the bench: tracekit, a plain script and datatrove on one corpus.
 
-    python bench/run.py --mb 60 --mb-middle 300 --mb-large 600 [--name NAME] [--without datatrove] [--repeat 3]
+    python bench/run.py --mb 60 --mb-middle 300 --mb-large 600
+        [--name NAME] [--without datatrove] [--repeat 3]
 
 Every measurement is a whole process, start-up included: wall time, CPU time and peak memory of its
-process tree. The steady rate is (bytes of the large corpus - bytes of the middle one) divided by the
-difference of the two times, so start-up is not in it. The middle one must be several parts for
-each worker: against a corpus of one part, the difference would count the second core as speed. Results go to bench/results/NAME.json with
-the machine, the versions and the command; `tracekit, empty caches` is a first run ever.
+process tree. The steady rate is (bytes of the large corpus - bytes of the middle one) divided by
+the difference of the two times, so start-up is not in it. The middle one must be several parts for
+each worker: against a corpus of one part, the difference would count the second core as speed.
+Results go to bench/results/NAME.json with the machine, the versions and the command;
+`tracekit, empty caches` is a first run ever.
 """
 
 import argparse
@@ -274,6 +276,9 @@ def main() -> None:
         steady = (large["mb"] - middle["mb"]) / (large["wall_s"] - middle["wall_s"])
         mb_of_500m = 500e6 / large["tokens"] * large["mb"]
         ratios["tracekit, steady MB/s"] = steady
+        ratios["tracekit, steady CPU s/GB"] = (
+            (large["cpu_s"] - middle["cpu_s"]) / (large["mb"] - middle["mb"]) * 1000
+        )
         ratios["500M tokens in shards, s (extrapolated)"] = (
             large["wall_s"] + (mb_of_500m - large["mb"]) / steady
         )

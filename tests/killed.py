@@ -100,7 +100,7 @@ OPERATIONS = ("open", "fsync", "rename", "fsync_folder", "mkdir")
 
 
 def counted(at: int, operations: tuple[str, ...], act: Callable[[str, int], None]) -> list[str]:
-    """Call `act(operation, n)` before the n-th counted operation from `at` on; returns their log."""
+    """Call `act(operation, n)` before each counted operation from `at` on; returns their log."""
     from tracekit import door
 
     log: list[str] = []

@@ -8,16 +8,17 @@ are all of the same text. Stored text stays as it came in; spans of edits are in
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
+from tracekit import vocabulary
 from tracekit.codes import Code
 from tracekit.errors import UsageError, did_you_mean
 
-VERSION = 1
+VERSION = 2
 
 Row: TypeAlias = dict[str, Any]
 Operation: TypeAlias = Literal[
@@ -57,11 +58,17 @@ EDIT_SCHEMA = pa.schema(
     ]
 )
 
+_MARKS = ("<|", "<tts_")
 CONTROL_TOKEN = re.compile(
-    r"<\|(?:im_start|im_end|endoftext|object_ref_start|object_ref_end|vision_start|vision_end)\|>"
+    "|".join(re.escape(token) for token in vocabulary.ADDED if token.startswith(_MARKS))
 )
 """Control tokens of the Qwen family: inside content they are text, and the trainer's tokenizer
-would make turn borders of them."""
+would make ids of them that no text has. Tags of thinking and calls have findings of their own."""
+
+
+def control_tokens_in(text: str) -> Iterator[re.Match[str]]:
+    """Places of control tokens in a text; quick where it has none."""
+    return CONTROL_TOKEN.finditer(text) if any(m in text for m in _MARKS) else iter(())
 
 CODES = (
     Code(
@@ -137,14 +144,17 @@ def _strip_leading_newlines(trace: int, row: Row) -> Iterable[Edit]:
 def _control_tokens(new: Callable[[str], str], code: str) -> Callable[[int, Row], Iterable[Edit]]:
     def repair(trace: int, row: Row) -> Iterable[Edit]:
         for index, message in enumerate(row["messages"]):
-            for field in ("content", "reasoning"):
-                text = message[field]
-                if not text or "<|" not in text:
-                    continue
-                for match in CONTROL_TOKEN.finditer(text):
+            texts = [(f, None, message[f] or "") for f in ("content", "reasoning")]
+            # In JSON text a control token can only stand inside a string, where either change
+            # leaves JSON.
+            calls = enumerate(message["tool_calls"] or ())
+            texts += [("arguments", k, call["arguments"]) for k, call in calls]
+            for field, k, text in texts:
+                for match in control_tokens_in(text):
                     yield Edit(
                         trace=trace,
                         message=index,
+                        call=k,
                         field=field,
                         start=match.start(),
                         end=match.end(),

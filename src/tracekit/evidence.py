@@ -80,9 +80,16 @@ def fingerprints(
     }
 
 
-def missing(manifest: Manifest, wanted: dict[str, str], key: str) -> tuple[tuple[str, str], ...]:
-    """Families of part `key` that the manifest does not hold with the wanted fingerprint."""
-    have = {f: parts[key].fingerprint for f, parts in manifest.evidence.items() if key in parts}
+def missing(
+    work: Workspace, manifest: Manifest, wanted: dict[str, str], source: str, part: str
+) -> tuple[tuple[str, str], ...]:
+    """Families of a part that are not here with the wanted fingerprint."""
+    key = f"{source}/{part}"
+    have = {
+        f: parts[key].fingerprint
+        for f, parts in manifest.evidence.items()
+        if key in parts and work.file(f"evidence/{f}", source, part).exists()
+    }
     return tuple((f, wanted[f]) for f in FAMILIES if have.get(f) != wanted[f])
 
 

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 
 from tracekit.codes import Code
-from tracekit.edits import CONTROL_TOKEN
+from tracekit.edits import control_tokens_in
 
-VERSION = 1
+VERSION = 3
 
 Row: TypeAlias = dict[str, Any]
 
@@ -86,6 +86,22 @@ CODES = (
         fix="filter: {drop: [empty_answer]}",
     ),
     Code(
+        name="empty_message",
+        kind="finding",
+        what="An assistant message has neither reasoning, content nor a call; others have.",
+        why="The trained turn is nothing but its end: it teaches to say nothing.",
+        default="flag",
+        fix="validate: {drop: [empty_message]}",
+    ),
+    Code(
+        name="conflicting_reasoning",
+        kind="finding",
+        what="The source gives the reasoning of a message twice, with different texts.",
+        why="One of them is not what led to the answer; the second is in the meta of the message.",
+        default="flag",
+        fix="validate: {drop: [conflicting_reasoning]}",
+    ),
+    Code(
         name="arguments_not_object",
         kind="finding",
         what="The arguments of a call are no JSON object, or do not parse.",
@@ -120,7 +136,7 @@ CODES = (
     Code(
         name="control_tokens",
         kind="finding",
-        what="The text of a control token stands inside content, reasoning or arguments.",
+        what="The text of a control token stands inside content, reasoning, arguments or tools.",
         why="A trainer's tokenizer turns it into a real turn border.",
         default="flag",
         fix="repairs: [escape_control_tokens]; validate: {drop: [control_tokens]}",
@@ -183,6 +199,9 @@ def find(trace: int, row: Row) -> Iterator[Finding]:
     yield from _shape(trace, messages)
     tools = row["tools"]
     names = None if tools is None else {t["name"] for t in tools}
+    for tool in tools or ():
+        declared = "".join(tool[k] or "" for k in ("name", "description", "parameters", "extra"))
+        yield from _control_tokens(trace, None, None, "tools", declared)
     for index, message in enumerate(messages):
         yield from _texts(trace, index, message)
         for k, call in enumerate(message["tool_calls"] or ()):
@@ -204,8 +223,13 @@ def _shape(trace: int, messages: Sequence[Row]) -> Iterator[Finding]:
     assistants = [i for i, role in enumerate(roles) if role == "assistant"]
     if not any(_has_target(messages[i]) for i in assistants):
         yield Finding(trace=trace, code="empty_target", field="trace")
-    elif not messages[assistants[-1]]["content"] and not messages[assistants[-1]]["tool_calls"]:
-        yield Finding(trace=trace, code="empty_answer", message=assistants[-1], field="content")
+    else:
+        last = assistants[-1]
+        if not messages[last]["content"] and not messages[last]["tool_calls"]:
+            yield Finding(trace=trace, code="empty_answer", message=last, field="content")
+        for index in assistants:
+            if not _has_target(messages[index]):
+                yield Finding(trace=trace, code="empty_message", message=index, field="content")
     if roles and roles[-1] == "user":
         yield Finding(trace=trace, code="dangling_user", message=len(roles) - 1, field="role")
     for index in assistants:
@@ -226,11 +250,19 @@ def _texts(trace: int, index: int, message: Row) -> Iterator[Finding]:
         text = message[field]
         if not text or "<" not in text:
             continue
-        if "<|" in text:
-            yield from _control_tokens(trace, index, None, field, text)
+        yield from _control_tokens(trace, index, None, field, text)
         if assistant:
             yield from _think_tags(trace, index, field, text)
     if assistant:
+        # Dialects move an unclosed block to the reasoning and leave a note; a tag as mere prefix
+        # of a complete answer looks the same, so this is a flag unless a recipe says drop.
+        meta = message["meta"]
+        if meta and '"think_tags":"unclosed"' in meta:
+            yield Finding(trace=trace, code="unclosed_think", message=index, field="reasoning")
+        if meta and '"reasoning_conflict":' in meta:
+            yield Finding(
+                trace=trace, code="conflicting_reasoning", message=index, field="reasoning"
+            )
         content = message["content"]
         if content and ("<tool_call>" in content or "<function=" in content):
             start = max(content.find("<tool_call>"), content.find("<function="))
@@ -239,14 +271,13 @@ def _texts(trace: int, index: int, message: Row) -> Iterator[Finding]:
                 start=start, end=start + 11,
             )  # fmt: skip
         for k, call in enumerate(message["tool_calls"] or ()):
-            if "<|" in call["arguments"]:
-                yield from _control_tokens(trace, index, k, "arguments", call["arguments"])
+            yield from _control_tokens(trace, index, k, "arguments", call["arguments"])
 
 
 def _control_tokens(
-    trace: int, index: int, call: int | None, field: str, text: str
+    trace: int, index: int | None, call: int | None, field: str, text: str
 ) -> Iterator[Finding]:
-    found = list(CONTROL_TOKEN.finditer(text))
+    found = list(control_tokens_in(text))
     if found:
         yield Finding(
             trace=trace, code="control_tokens", message=index, call=call, field=field,

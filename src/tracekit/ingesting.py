@@ -187,6 +187,7 @@ def ingest_part(job: IngestJob, trouble: Trouble, note: Note) -> dict[str, Any]:
             "events": _counted(e[2] for e in done.events),
             "repairs": dict(sorted(done.notes.repairs.items())),
             "unknown_keys": dict(sorted(done.notes.unknown_keys.items())),
+            "counters": dict(sorted(done.notes.counters.items())),
             "files": sha,
         },
         "paths": {p.relative_to(work.folder).as_posix(): sha[t] for t, p in paths.items()},

@@ -79,6 +79,8 @@ class PartEntry:
     events: dict[str, int] = field(default_factory=dict)
     repairs: dict[str, int] = field(default_factory=dict)
     unknown_keys: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    """What else a dialect counted, such as the names of fields that it read from."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each table: traces, rejects, events."""
 

@@ -58,7 +58,7 @@ def jobs_of(
     counts: dict[str, int] = {}
     for batch, part in manifest.parts():
         wanted = evidence.fingerprints(part.files["traces"], settings, hashes)
-        missing = evidence.missing(manifest, wanted, f"{batch.source}/{part.name}")
+        missing = evidence.missing(work, manifest, wanted, batch.source, part.name)
         for family, _ in missing:
             counts[family] = counts.get(family, 0) + 1
         if missing:

@@ -7,6 +7,7 @@ run stops and names them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from tracekit.dialects.dialect import Dialect
 from tracekit.errors import InputError, UsageError
 from tracekit.framing import Limits
 from tracekit.ingesting import IngestJob
-from tracekit.manifest import Batch, FileEntry, Manifest, fingerprint
+from tracekit.manifest import Batch, FileEntry, Manifest, PartEntry, fingerprint
 from tracekit.parts import Part, Plan, plan_parts, plan_session_parts
 from tracekit.recipe import Recipe
 from tracekit.types import SCHEMA_VERSION
@@ -64,6 +65,8 @@ class Planning:
     skipped: tuple[inputs.Skipped, ...]
     empty: tuple[str, ...]
     """Files without a record."""
+    known: dict[str, PartEntry]
+    """`source/part` of batches that are read again: what is whole there is not made anew."""
 
 
 def plan(
@@ -78,31 +81,38 @@ def plan(
     skipped: list[inputs.Skipped] = []
     empty: list[str] = []
     n_unchanged = 0
+    known = {f"{b.source}/{p.name}": p for b, p in manifest.parts()}
     for name in recipe.sources:
         found = inputs.expand(list(recipe.paths(name)), source=name, spool_folder=work.spool)
         skipped += found.skipped
         (source,) = found.sources
-        fresh, manifest, n_same = _fresh(source, manifest, str(selection), replaced)
+        fresh, manifest, n_same = _fresh(source, work, manifest, str(selection), replaced)
         n_unchanged += n_same
         if not fresh:
             continue
-        number = sum(b.source == name for b in manifest.batches)
+        taken = {b.number for b in manifest.batches if b.source == name}
+        free = (n for n in itertools.count() if n not in taken)
         for dialect, evidence, files in _by_dialect(recipe, name, source.root, fresh, work, empty):
             planned = _batch(
-                recipe, work, name, source.root, dialect, evidence, files, number, selection
+                recipe, work, name, source.root, dialect, evidence, files, next(free), selection
             )
             batches.append(planned)
-            number += 1
-    return Planning(manifest, tuple(batches), n_unchanged, tuple(skipped), tuple(empty))
+    return Planning(manifest, tuple(batches), n_unchanged, tuple(skipped), tuple(empty), known)
 
 
 def _fresh(
-    source: inputs.SourceFiles, manifest: Manifest, partial: str, replaced: bool
+    source: inputs.SourceFiles, work: Workspace, manifest: Manifest, partial: str, replaced: bool
 ) -> tuple[list[str], Manifest, int]:
     """Files to read, the manifest without batches that are replaced, and files already here."""
     here = {f.name: (f, b) for b in manifest.batches if b.source == source.name for f in b.files}
     fresh: list[str] = []
-    stale: set[tuple[str, int]] = set()
+    # A part whose file is gone (deleted, as the error for a damaged one advises) is made anew.
+    stale = {
+        (b.source, b.number)
+        for b, p in manifest.parts()
+        if b.source == source.name
+        and not all(work.file(thing, b.source, p.name).exists() for thing in p.files)
+    }
     n_same = 0
     for name in source.files:
         if name not in here:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import xxhash
 
 from tracekit import __version__, card, door, reading, render, tokenizers
 from tracekit import sharding as shards
@@ -46,18 +47,12 @@ def write(
     """
     _refuse_foreign(out)
     shards.finish_swap(out)
-    made_from = shards.made_from(
-        manifest.ledger["fingerprint"],
-        [
-            recipe.seed, recipe.shard.tokens_per_shard, recipe.shard.max_bytes,
-            recipe.shard.row_group_bytes, *reading.law(manifest),
-        ],
-    )  # fmt: skip
+    kept = np.flatnonzero(decisions.kept)
+    traces = evidence.traces[kept]
+    made_from = _made_from(recipe, manifest, decisions, traces)
     old = _existing(out)
     if old is not None and old.get("fingerprint") == made_from and not _damaged(out, old):
         return old, False
-    kept = np.flatnonzero(decisions.kept)
-    traces = evidence.traces[kept]
     sizes = traces.select(
         "content_hash", "record_hash", "id", "n_tokens", (pl.col("n_chars") + 200).alias("n_bytes")
     )
@@ -102,6 +97,30 @@ def write(
     shards.swap_in(incoming, out)
     shutil.rmtree(spill, ignore_errors=True)
     return value, True
+
+
+def _made_from(
+    recipe: Recipe, manifest: Manifest, decisions: Decisions, traces: pl.DataFrame
+) -> str:
+    """Fingerprint of a product: the kept traces by content and what shapes them.
+
+    Nothing in it depends on part size, file order or history, so that equal mixes say so.
+    """
+    rows = traces.select(pl.col("content_hash") + pl.col("record_hash")).to_series().sort()
+    return fingerprint(
+        [
+            "shards", shards.VERSION, xxhash.xxh3_128_hexdigest("".join(rows).encode()),
+            render.template_hash(recipe.render.template),
+            tokenizers.identity(recipe.tokenizer).sha256,
+            recipe.seed, recipe.shard.tokens_per_shard, recipe.shard.max_bytes,
+            recipe.shard.row_group_bytes, reading.law(manifest), _dropped(decisions),
+        ]
+    )  # fmt: skip
+
+
+def _dropped(decisions: Decisions) -> dict[str, int]:
+    lost = decisions.traces.filter(~pl.col("kept"))
+    return dict(lost.group_by("dropped_by").len().sort("dropped_by").iter_rows())
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -208,8 +227,6 @@ def _manifest(
     entries: dict[int, dict[str, Any]],
 ) -> dict[str, Any]:
     tokenizer = tokenizers.identity(recipe.tokenizer)
-    dropped = decisions.traces.filter(~pl.col("kept"))
-    by_code = dict(dropped.group_by("dropped_by").len().sort("dropped_by").iter_rows())
     n_all, n_kept = decisions.traces.height, traces.height
     partial = sorted({b.partial for b in manifest.batches if b.partial})
     sums = {
@@ -250,7 +267,7 @@ def _manifest(
         "traces": n_kept,
         **sums,
         "sources": by_source.to_dicts(),
-        "dropped": by_code,
+        "dropped": _dropped(decisions),
         "rejects": _rejects(manifest),
         "shards": [entries[k] for k in sorted(entries)],
         "law": law,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from tracekit import door
 from tracekit import manifest as manifests
 from tracekit.errors import LawError
 from tracekit.executors import run_jobs
@@ -30,7 +31,9 @@ def read(planning: Planning, work: Workspace, *, workers: int, progress: Progres
     done_bytes = 0
     for job in jobs:
         path = work.receipt("traces", job.part.source, job.part.name)
-        old = manifests.read_receipt(path, job.fingerprint, work.folder)
+        old = manifests.read_receipt(path, job.fingerprint, work.folder) or _whole(
+            work, job, planning.known.get(_key(job.part))
+        )
         if old is None:
             waiting.append(job)
         else:
@@ -55,6 +58,17 @@ def read(planning: Planning, work: Workspace, *, workers: int, progress: Progres
         batch = replace(planned.batch, parts=parts)
         batches.append(check_law(work, batch))
     return replace(planning.manifest, batches=(*planning.manifest.batches, *batches))
+
+
+def _whole(work: Workspace, job: IngestJob, entry: PartEntry | None) -> dict[str, Any] | None:
+    """A part that the manifest had, as a receipt, where it is of the same input and undamaged."""
+    if entry is None or entry.fingerprint != job.fingerprint:
+        return None
+    for thing, sha256 in entry.files.items():
+        path = work.file(thing, job.part.source, job.part.name)
+        if not path.exists() or door.sha256_of(path) != sha256:
+            return None
+    return {"part": asdict(entry)}
 
 
 def _key(part: Part) -> str:

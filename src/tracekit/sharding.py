@@ -9,7 +9,6 @@ seven times as long. Memory: one part, or one shard, a worker.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ import pyarrow.ipc
 
 from tracekit import door, edits
 from tracekit.executors import Note, Trouble
-from tracekit.manifest import fingerprint
 from tracekit.schema import TRACE_SCHEMA
 from tracekit.shard_rows import SHARD_SCHEMA, SPILL_SCHEMA, row_digest, shard_table, spill_table
 from tracekit.workspace import Workspace
@@ -208,11 +206,6 @@ def gather_shard(job: GatherJob, trouble: Trouble, note: Note) -> dict[str, Any]
         "row_digest": row_digest(table),
         "positions": np.sort(positions),
     }
-
-
-def made_from(ledger: str, options: Sequence[Any]) -> str:
-    """Fingerprint of a product: its decisions and the options that shape it."""
-    return fingerprint(["shards", VERSION, ledger, *options])
 
 
 def swap_in(incoming: Path, out: Path) -> None:

@@ -168,7 +168,9 @@ def decide_under_lock(
             ),
         ]
     )  # fmt: skip
-    if manifest.ledger.get("fingerprint") != made_from or not work.ledger.exists():
+    if manifest.ledger.get("fingerprint") != made_from or not (
+        work.ledger.exists() and work.decisions.exists()
+    ):
         entry = {
             "fingerprint": made_from,
             "sha256": door.write_table(work.ledger, decisions.ledger.to_arrow()),

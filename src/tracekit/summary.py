@@ -45,6 +45,11 @@ def ingested(work: Workspace, planning: Planning, manifest: Manifest) -> Report:
         named = ", ".join(f"{k}: {n:,} rows" for k, n in keys[:8])
         more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
         notes.append(f"keys kept in meta without being understood: {named}{more}")
+    counters = _codes(manifest, "counters")
+    fields = [(k.partition(":")[2], n) for k, n in counters if k.startswith("reasoning_field:")]
+    if fields:
+        named = ", ".join(f"{k}: {n:,} messages" for k, n in fields)
+        notes.append(f"reasoning was read from {named}")
     return Report(
         tables=tables,
         law=reading.law(manifest) if manifest.batches else (),
@@ -55,6 +60,7 @@ def ingested(work: Workspace, planning: Planning, manifest: Manifest) -> Report:
             "rejects": dict(rejects),
             "repairs": dict(repairs),
             "unknown_keys": dict(keys),
+            "counters": dict(counters),
             "law": list(reading.law(manifest)) if manifest.batches else [],
         },
     )
