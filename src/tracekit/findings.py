@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+import orjson
 import pyarrow as pa
 
 from tracekit.codes import Code
 from tracekit.edits import control_tokens_in
+from tracekit.wire import json_value
 
 VERSION = 3
 
@@ -272,6 +274,26 @@ def _texts(trace: int, index: int, message: Row) -> Iterator[Finding]:
             )  # fmt: skip
         for k, call in enumerate(message["tool_calls"] or ()):
             yield from _control_tokens(trace, index, k, "arguments", call["arguments"])
+            # Not left to the template: one that prints arguments as they are would let a shard
+            # mix objects and texts.
+            why = _not_an_object(call["arguments"])
+            if why:
+                yield Finding(
+                    trace=trace, code="arguments_not_object", message=index, call=k,
+                    field="arguments", detail=f"{call['name']}: {why}",
+                )  # fmt: skip
+
+
+def _not_an_object(arguments: str) -> str:
+    """Why arguments are no JSON object, or ""."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        try:
+            value = json_value(arguments)  # integers of any size, as the renderer reads them
+        except ValueError as error:
+            return str(error)
+    return "" if isinstance(value, dict) else f"a {type(value).__name__}"
 
 
 def _control_tokens(
