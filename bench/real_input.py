@@ -115,9 +115,9 @@ def page(work: Path, report: tracekit.Report, other: list[str], eye: str) -> str
     lines = [
         "# Real files",
         "",
-        "Made by `python bench/real_input.py FOLDER`: 491 public files in 62 formats, of which every",
-        "file that one of today's dialects fits was read as one recipe with default rules. Counts",
-        "and places only; the texts are not ours to show.",
+        "Made by `python bench/real_input.py FOLDER`: 491 public files in 62 formats, of which",
+        "every file that one of today's dialects fits was read as one recipe with default rules.",
+        "Counts and places only; the texts are not ours to show.",
         "",
         *[f"- {line}" for line in report.law],
         "",

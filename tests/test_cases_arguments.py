@@ -14,22 +14,19 @@ from road import Road, call, fresh, result, says, tool, travel, user
 from strategies import filled, names, texts
 from tracekit.render import render_text
 
-
-def open_json(floats: st.SearchStrategy[float]) -> st.SearchStrategy[dict[str, Any]]:
-    """Objects of any JSON that a shard holds as it is: integers of 64 bits, floats as given."""
-    wide = st.integers(-(2**63), 2**63 - 1)
-    scalars = st.one_of(st.none(), st.booleans(), wide, floats, texts(12))
-    inner = st.recursive(
-        scalars,
-        lambda v: st.lists(v, max_size=3) | st.dictionaries(texts(8), v, max_size=3),
-        max_leaves=6,
-    )
-    return st.dictionaries(texts(8), inner, max_size=4)
-
-
-objects = open_json(st.floats(allow_nan=False, allow_infinity=False))
-few_digits = open_json(st.builds(lambda n, k: n / 10**k, st.integers(-999, 999), st.integers(0, 3)))
-"""`datasets` decodes JSON with a reader that rounds floats to some 15 digits."""
+scalars: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(-1e9, 1e9),
+    texts(12),
+)
+values: st.SearchStrategy[Any] = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(8), inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(texts(8), values, max_size=4)
 empties: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from(({}, [], "")),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2),
@@ -58,6 +55,17 @@ def records(draw: st.DrawFn, arguments: st.SearchStrategy[Any] = objects) -> lis
 def exact(value: Any) -> str:
     """Equal texts mean equal values, types and order of keys: 1 is not 1.0 and not true."""
     return json.dumps(value)
+
+
+def rounded(value: Any, n_digits: int = 12) -> Any:
+    """Floats to so many digits: `datasets` reads JSON with a parser that is off in the last one."""
+    if isinstance(value, float):
+        return float(f"{value:.{n_digits}g}")
+    if isinstance(value, list):
+        return [rounded(v, n_digits) for v in value]
+    if isinstance(value, dict):
+        return {k: rounded(v, n_digits) for k, v in value.items()}
+    return value
 
 
 def said(rows: list[dict[str, Any]]) -> dict[str, str]:
@@ -95,13 +103,13 @@ def test_r01_any_arguments_and_schemas_reload_exactly_in_one_shard_and_in_many(
     assert len(schemas) == 1
 
 
-@given(st.lists(records(few_digits), min_size=4, max_size=6))
+@given(st.lists(records(), min_size=4, max_size=6))
 @settings(max_examples=3, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 def test_r01_datasets_gives_the_input_dicts_back_from_files_and_from_the_folder(
     many: list[list[dict[str, Any]]],
 ) -> None:
     datasets = pytest.importorskip("datasets")
-    found = [r for one in many for r in one]
+    found = rounded([r for one in many for r in one], 6)
     for k, record in enumerate(found):
         record["messages"][0] = user(f"question {k}")
     road = run(found, **ONE_EACH)
@@ -109,7 +117,7 @@ def test_r01_datasets_gives_the_input_dicts_back_from_files_and_from_the_folder(
         files = [str(p) for p in road.shards]
         one = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
         two = datasets.load_dataset(str(road.out), split="train", cache_dir=cache)
-        assert said(list(one)) == said(list(two)) == said(found)
+        assert said(rounded(list(one))) == said(rounded(list(two))) == said(found)
 
 
 def test_r01_no_key_of_another_tool_reaches_the_rendered_text(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def text_framing(
         value = _value(line)
         return "json_object" if _is_keyed(value, whole_is_record) else "lines"
     # The first line is no whole value: a document over several lines, or a broken first record.
-    if line.strip() not in (b"{", b"["):
+    # A bracket alone opens a document, but `{` before another `{` opens nothing.
+    if line.strip() != b"[" and not (line.strip() == b"{" and rest.lstrip()[:1] != b"{"):
         following = rest.split(b"\n", _SAMPLED_LINES)[:_SAMPLED_LINES]
         looks_like_lines = any(later[:1] == opens and _is_json(later) for later in following)
         if looks_like_lines and not _is_one_document(prefix, limits):

@@ -103,6 +103,7 @@ def locked(work: Workspace) -> Iterator[None]:
             holder.write_text(f"{os.getpid()}\n", "utf-8")
         door.sweep(work.folder)
         yield
+        door.sweep(work.folder)  # a worker that was killed leaves its unfinished file
     finally:
         lock.release()
 
