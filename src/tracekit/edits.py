@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
@@ -64,6 +65,9 @@ CONTROL_TOKEN = re.compile(
 )
 """Control tokens of the Qwen family: inside content they are text, and the trainer's tokenizer
 would make ids of them that no text has. Tags of thinking and calls have findings of their own."""
+
+
+_LONGEST = max(map(len, vocabulary.ADDED))
 
 
 def control_tokens_in(text: str) -> Iterator[re.Match[str]]:
@@ -142,25 +146,55 @@ def _strip_leading_newlines(trace: int, row: Row) -> Iterable[Edit]:
             )
 
 
-def _control_tokens(new: Callable[[str], str], code: str) -> Callable[[int, Row], Iterable[Edit]]:
+def _found(text: str) -> Iterator[tuple[int, int]]:
+    return (match.span() for match in control_tokens_in(text))
+
+
+def _joined(text: str) -> Iterator[tuple[int, int]]:
+    """Spans whose removal leaves no control token, not even one that the removal joins.
+
+    >>> list(_joined("a<|im_<|im_end|>end|>b"))
+    [(1, 21)]
+    """
+    if next(control_tokens_in(text), None) is None:
+        return
+    kept: list[int] = []
+    for i, char in enumerate(text):
+        kept.append(i)
+        if char == ">":
+            tail = "".join(text[k] for k in kept[-_LONGEST:])
+            for match in CONTROL_TOKEN.finditer(tail):
+                if match.end() == len(tail):
+                    del kept[-len(match.group()) :]
+    ends = [-1, *kept, len(text)]
+    for before, after in pairwise(ends):
+        if after - before > 1:
+            yield before + 1, after
+
+
+def _control_tokens(
+    spans: Callable[[str], Iterator[tuple[int, int]]], new: Callable[[str], str], code: str
+) -> Callable[[int, Row], Iterable[Edit]]:
     def repair(trace: int, row: Row) -> Iterable[Edit]:
         for index, message in enumerate(row["messages"]):
-            texts = [(f, None, message[f] or "") for f in ("content", "reasoning")]
+            texts: list[tuple[str, int | None, str]] = [
+                (f, None, message[f] or "") for f in ("content", "reasoning")
+            ]
             # In JSON text a control token can only stand inside a string, where either change
             # leaves JSON.
             calls = enumerate(message["tool_calls"] or ())
             texts += [("arguments", k, call["arguments"]) for k, call in calls]
             for field, k, text in texts:
-                for match in control_tokens_in(text):
+                for start, end in spans(text):
                     yield Edit(
                         trace=trace,
                         message=index,
                         call=k,
                         field=field,
-                        start=match.start(),
-                        end=match.end(),
+                        start=start,
+                        end=end,
                         op="replace",
-                        replacement=new(match.group()),
+                        replacement=new(text[start:end]),
                         code=code,
                     )
 
@@ -199,9 +233,9 @@ REPAIRS: dict[str, Callable[[int, Row], Iterable[Edit]]] = {
     "trim_tail": _trim_tail,
     "strip_leading_newlines": _strip_leading_newlines,
     "escape_control_tokens": _control_tokens(
-        lambda t: t[0] + "\u200b" + t[1:], "control_tokens_escaped"
+        _found, lambda t: t[0] + "\u200b" + t[1:], "control_tokens_escaped"
     ),
-    "remove_control_tokens": _control_tokens(lambda t: "", "control_tokens_removed"),
+    "remove_control_tokens": _control_tokens(_joined, lambda t: "", "control_tokens_removed"),
     "move_system_first": _move_system_first,
     "system_to_user": _system_to_user,
 }

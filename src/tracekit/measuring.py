@@ -27,6 +27,9 @@ from tracekit.rules import RuleSet
 from tracekit.schema import TRACE_SCHEMA
 from tracekit.workspace import Workspace
 
+VERIFY_BYTES = 96 << 20
+"""Shingle hashes that the comparison of candidates holds at once."""
+
 
 def settings_of(recipe: Recipe) -> Settings:
     """What evidence is made with, of a recipe. Raises UsageError for an unknown repair."""
@@ -273,7 +276,9 @@ def _verified(
         )
 
     try:
-        return pairs.verify_spill(a, b, load, n_shingles_T=n_shingles, floor=floor)
+        return pairs.verify_spill(
+            a, b, load, n_shingles_T=n_shingles, floor=floor, max_bytes=VERIFY_BYTES
+        )
     finally:
         held.clear()
         shutil.rmtree(folder, ignore_errors=True)
