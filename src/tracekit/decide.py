@@ -221,6 +221,7 @@ def keep_ranks(evidence: Evidence, rules: RuleSet) -> npt.NDArray[np.int64]:
         "verified": pl.col("verified").fill_null(False).not_(),
         "complete": ~pl.col("complete").fill_null(False),
         "reasoning": ~pl.col("full_reasoning").fill_null(False),
+        "longer": -pl.col("n_assistant_messages").fill_null(0).cast(pl.Int64),
         "source": pl.col("source").replace_strict(order, default=len(order), return_dtype=pl.Int64),
         "shorter": pl.col("n_reasoning_chars").fill_null(2**62),
         "content": pl.col("content_hash"),

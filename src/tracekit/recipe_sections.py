@@ -136,16 +136,20 @@ class Dedupe(Model):
     """Similarity from which pairs are stored: the threshold moves above it without a new sketch."""
     scopes: NotEmpty[Literal["task", "target"]] = ("task", "target")
     """Texts that must all be alike: what was asked, what is trained on."""
-    keep: NotEmpty[Literal["verified", "complete", "reasoning", "source", "shorter", "content"]] = (
+    keep: NotEmpty[
+        Literal["verified", "complete", "reasoning", "longer", "source", "shorter", "content"]
+    ] = (
         "verified",
         "complete",
         "reasoning",
+        "longer",
         "source",
         "shorter",
         "content",
     )
     """Which one stays, first difference decides: verified right, not truncated and not looping,
-    full reasoning, source named earlier, shorter reasoning, content hash."""
+    full reasoning, longer (more assistant messages: the later snapshot of a growing session),
+    source named earlier, shorter reasoning, content hash."""
 
     @model_validator(mode="before")
     @classmethod

@@ -70,7 +70,8 @@ CODES = (
     Code(
         name="parent_missing",
         kind="repair",
-        what="A line names a parent that is not in the log; it follows the line before it.",
+        what="A line names a parent that is not in the log, or no line of its file names any; it "
+        "follows the line before it.",
     ),
     Code(
         name="parent_cycle",

@@ -86,17 +86,16 @@ def _is_result(line: Line) -> bool:
 
 def nodes_of(lines: list[Line], notes: Notes) -> list[Node]:
     """Nodes of all message lines, linked to their parents, in the order of their first lines."""
-    by_id: dict[str, Line] = {}
+    by_id = Names()
     messages: list[Line] = []
     for line in lines:
         name = line.value.get("uuid")
         if isinstance(name, str) and name:
-            held = by_id.get(name)
-            if held is None:
-                by_id[name] = line
-            elif line.is_message and held.is_message and _same(held, line):
+            held = by_id.first(name)
+            if line.is_message and held is not None and held.is_message and _same(held, line):
                 held.repeats.append(line.record)
                 continue
+            by_id.add(name, line)
         if line.is_message:
             messages.append(line)
     nodes, node_of = _grouped(messages)
@@ -108,6 +107,28 @@ def nodes_of(lines: list[Line], notes: Notes) -> list[Node]:
     return nodes
 
 
+class Names:
+    """Lines by their `uuid`. A name means the line of the same file, where there is one: written
+    logs never share names, but invented ones (tests, redacted sets) use the same few in each."""
+
+    def __init__(self) -> None:
+        self._any: dict[str, Line] = {}
+        self._in_file: dict[tuple[str, str], Line] = {}
+
+    def add(self, name: str, line: Line) -> None:
+        """Gives a line its name; the first line of a name keeps it."""
+        self._any.setdefault(name, line)
+        self._in_file.setdefault((line.record.file, name), line)
+
+    def first(self, name: str) -> Line | None:
+        """The first line of a name in any file."""
+        return self._any.get(name)
+
+    def seen_from(self, line: Line, name: str) -> Line | None:
+        """What a name means in a line."""
+        return self._in_file.get((line.record.file, name)) or self._any.get(name)
+
+
 def _same(one: Line, other: Line) -> bool:
     return bool(one.value["message"] == other.value["message"]) and one.chain == other.chain
 
@@ -116,23 +137,25 @@ def _grouped(messages: list[Line]) -> tuple[list[Node], dict[int, Node]]:
     """Nodes with their lines, and the node of each line by its place."""
     nodes: list[Node] = []
     node_of: dict[int, Node] = {}
-    replies: dict[tuple[Chain, str], Node] = {}
-    owners: dict[tuple[Chain, str], Node] = {}
+    replies: dict[tuple[Chain, str, str], Node] = {}
+    owners: dict[tuple[Chain, str, str], Node] = {}
     for line in messages:
         if line.value["type"] != "assistant":
             continue
         reply_id = line.value["message"].get("id")
-        node = replies.get((line.chain, reply_id)) if isinstance(reply_id, str) else None
+        reply = (line.chain, line.record.file, reply_id if isinstance(reply_id, str) else "")
+        node = replies.get(reply)
         if node is None:
             node = Node([line])
             nodes.append(node)
-            if isinstance(reply_id, str) and reply_id:
-                replies[line.chain, reply_id] = node
+            if reply[2]:
+                replies[reply] = node
         else:
             node.lines.append(line)
         node_of[line.place] = node
         for call_id in _block_ids(line, "id"):
-            owners.setdefault((line.chain, call_id), node)
+            owners.setdefault((line.chain, line.record.file, call_id), node)
+            owners.setdefault((line.chain, "", call_id), node)
     for line in messages:
         if line.value["type"] == "assistant":
             continue
@@ -140,9 +163,10 @@ def _grouped(messages: list[Line]) -> tuple[list[Node], dict[int, Node]]:
         if _is_result(line):
             owner = next(
                 (
-                    owners[line.chain, call_id]
+                    owners[line.chain, file, call_id]
                     for call_id in _block_ids(line, "tool_use_id")
-                    if (line.chain, call_id) in owners
+                    for file in (line.record.file, "")
+                    if (line.chain, file, call_id) in owners
                 ),
                 None,
             )
@@ -156,14 +180,18 @@ def _grouped(messages: list[Line]) -> tuple[list[Node], dict[int, Node]]:
     return nodes, node_of
 
 
-def _link_parents(
-    nodes: list[Node], node_of: dict[int, Node], by_id: dict[str, Line], notes: Notes
-) -> None:
+def _link_parents(nodes: list[Node], node_of: dict[int, Node], by_id: Names, notes: Notes) -> None:
+    linked = {
+        (node.first.chain, node.first.record.file)
+        for node in nodes
+        if any(line.value.get("parentUuid") for line in (*node.lines, *node.results))
+    }
     before: dict[tuple[Chain, str], Node] = {}
     for node in nodes:
         place = (node.first.chain, node.first.record.file)
         parent, state = _parent(node, node_of, by_id, notes)
-        if state == "missing":
+        # Where no line at all names a parent, null says nothing: the order of the file counts.
+        if state == "missing" or (state == "root" and place not in linked):
             parent = before.get(place)
             if parent is not None and "parentUuid" in node.first.value:
                 notes.repair("parent_missing")
@@ -178,7 +206,7 @@ def _link_parents(
 
 
 def _parent(
-    node: Node, node_of: dict[int, Node], by_id: dict[str, Line], notes: Notes
+    node: Node, node_of: dict[int, Node], by_id: Names, notes: Notes
 ) -> tuple[Node | None, str]:
     """Node that this one answers: the first parent outside of the node, through other lines."""
     state = "root"
@@ -187,13 +215,13 @@ def _parent(
         if "parentUuid" not in line.value:
             return None, "missing"  # an old log without links: the order of the file counts
         state = "root"
-        seen: set[str] = set()
+        at, seen = line, set[str]()
         while isinstance(name, str) and name:
             if name in seen:
                 notes.repair("parent_cycle")
                 return None, "root"
             seen.add(name)
-            up = by_id.get(name)
+            up = by_id.seen_from(at, name)
             if up is None:
                 state = "missing"
                 break
@@ -202,7 +230,7 @@ def _parent(
                 if found is not node:
                     return found, state
                 break
-            name = up.value.get("parentUuid")
+            at, name = up, up.value.get("parentUuid")
             if name is None and up.value.get("subtype") == "compact_boundary":
                 name, state = up.value.get("logicalParentUuid"), "compacted"
         else:

@@ -97,15 +97,18 @@ def _add_calls(calls: list[dict[str, Any]], parts: list[Any]) -> None:
         index = part.get("index")
         call = next((c for c in calls if c.get("index") == index and index is not None), None)
         if call is None:
-            call = {"index": index, "id": None, "function": {"name": "", "arguments": ""}}
+            call = {"index": index, "id": None, "function": {"name": "", "arguments": None}}
             calls.append(call)
         if part.get("id"):
             call["id"] = part["id"]
         function = part.get("function")
         if isinstance(function, dict):
-            for key in ("name", "arguments"):
-                if isinstance(function.get(key), str):
-                    call["function"][key] += function[key]
+            name, arguments = function.get("name"), function.get("arguments")
+            # Some providers send the whole name with each piece of the arguments.
+            if isinstance(name, str) and name != call["function"]["name"]:
+                call["function"]["name"] += name
+            if isinstance(arguments, str):
+                call["function"]["arguments"] = (call["function"]["arguments"] or "") + arguments
 
 
 def _add_details(held: list[Any], parts: list[Any]) -> None:
