@@ -69,12 +69,6 @@ CODES = (
         what="Arguments were recorded as an object and became JSON text.",
     ),
     Code(
-        name="arguments_were_empty",
-        kind="repair",
-        what="The arguments of a call were an empty text; they became `{}`.",
-        why="Providers write a call without arguments in this way; it is no cut JSON.",
-    ),
-    Code(
         name="lone_surrogate_in_arguments",
         kind="repair",
         what="JSON text of arguments escaped half of a surrogate pair; it became U+FFFD.",
@@ -95,9 +89,6 @@ def refuse_message(value: Any, k: int) -> BadRecord:
 def arguments_text(value: Any, notes: Any) -> str:
     """Arguments as JSON text: one spelling where they parse, untouched where they do not."""
     if isinstance(value, str):
-        if not value.strip(" \t\r\n"):
-            notes.repair("arguments_were_empty")
-            return "{}"
         if "\\ud" in value or "\\uD" in value:
             found = jsontext.compact_counted(value)
             if found is None:
