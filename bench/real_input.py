@@ -3,13 +3,14 @@
     python bench/real_input.py FOLDER [--out docs/results.md] [--work DIR]
 
 Every file below FOLDER that one dialect fits becomes part of one multi-source recipe (a source is
-a folder and a dialect); the others are counted as not of these dialects. Writes a page of counts
+a folder and a dialect); the others are listed with what spoke against them. Writes a page of counts
 and places, never of text. What stands between the marks `by-eye` is kept from the old page.
 """
 
 import argparse
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def is_record(value: Any) -> bool:
     return bool(dialects.recognise([value]))
 
 
-def dialect_of(path: Path, root: Path, spool: Path) -> str | None:
-    """The one dialect that fits at least half of the first records, or None."""
+def dialect_of(path: Path, root: Path, spool: Path) -> tuple[str | None, str]:
+    """The one dialect that fits at least half of the first records, or None and why."""
     try:
         plan = plan_parts(
             "s", root, [path.relative_to(root)], spool_folder=spool,
@@ -44,20 +45,37 @@ def dialect_of(path: Path, root: Path, spool: Path) -> str | None:
                 values.append(record.value)
             if len(values) >= SAMPLED:
                 break
-    except TracekitError:
-        return None
-    return dialects.choose(dialects.recognise(values))
+    except TracekitError as error:
+        return None, str(error).splitlines()[0]
+    candidates = dialects.recognise(values)
+    return dialects.choose(candidates), why_none(candidates, values)
 
 
-def sources(folder: Path, spool: Path) -> tuple[dict[str, Any], list[str]]:
-    """Sources of the recipe, and files that are of none of the dialects."""
+def why_none(candidates: list[tuple[str, str, float]], values: list[Any]) -> str:
+    """What spoke against the records of a file: names of keys only."""
+    if candidates:
+        fitting = ", ".join(f"{name} {share:.0%}" for name, _, share in candidates)
+        return f"fits too few of the first {len(values)} records: {fitting}"
+    if not values:
+        return "no record"
+    first = values[0]
+    if not isinstance(first, dict):
+        return f"records are of type {type(first).__name__}"
+    keys = [key for key in first if re.fullmatch(r"[A-Za-z_]{1,24}", key)]
+    if len(keys) < min(len(first), 2):
+        return "one object keyed by ids or names"
+    return "records of " + ", ".join(f"`{key}`" for key in keys[:4])
+
+
+def sources(folder: Path, spool: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Sources of the recipe, and (file, why) of those that are of none of the dialects."""
     found: dict[tuple[str, str], list[str]] = {}
     other = []
     for home in sorted(p for p in folder.iterdir() if p.is_dir()):
         for path in sorted(p for p in home.rglob("*") if p.is_file()):
-            dialect = dialect_of(path, home, spool)
+            dialect, why = dialect_of(path, home, spool)
             if dialect is None:
-                other.append(path.relative_to(folder).as_posix())
+                other.append((path.relative_to(folder).as_posix(), why))
             else:
                 found.setdefault((home.name, dialect), []).append(str(path))
     named = {
@@ -81,7 +99,26 @@ def counts(frame: pl.DataFrame, source: str, column: str = "code") -> str:
     return ", ".join(f"{code} {n:,}" for code, n in groups.iter_rows())
 
 
-def page(work: Path, report: tracekit.Report, other: list[str], eye: str) -> str:
+KINDS_SHOWN = 3
+
+
+def unread(other: list[tuple[str, str]]) -> list[str]:
+    """A row for each folder, its most frequent kinds of files first."""
+    folders: dict[str, Counter[str]] = {}
+    for name, why in other:
+        folders.setdefault(name.partition("/")[0], Counter())[why] += 1
+    rows = []
+    for folder, kinds in folders.items():
+        said = [f"{n} x {why}" for why, n in kinds.most_common(KINDS_SHOWN)]
+        if len(kinds) > KINDS_SHOWN:
+            said.append(f"{len(kinds) - KINDS_SHOWN} more kinds")
+        rows.append((folder, kinds.total(), "; ".join(said)))
+    return table(("folder", "files", "what is there"), rows)
+
+
+def page(
+    work: Path, report: tracekit.Report, n_files: int, other: list[tuple[str, str]], eye: str
+) -> str:
     here = tracekit.open(work)
     evidence, decisions = here.decided()
     ledger = decisions.ledger.unique(["id", "code"])
@@ -109,27 +146,27 @@ def page(work: Path, report: tracekit.Report, other: list[str], eye: str) -> str
         "source", "files", "records", "events", "traces", "rejects", "tokens", "trained on",
         "flagged", "dropped first by",
     )  # fmt: skip
-    folders: dict[str, int] = {}
-    for name in other:
-        folders[name.partition("/")[0]] = folders.get(name.partition("/")[0], 0) + 1
     lines = [
         "# Real files",
         "",
-        "Made by `python bench/real_input.py FOLDER`: 491 public files in 62 formats, of which",
-        "every file that one of today's dialects fits was read as one recipe with default rules.",
+        f"Made by `python bench/real_input.py FOLDER`: {n_files} public files, of which the",
+        f"{n_files - len(other)} that one of today's dialects fits were read as one recipe with",
+        "default rules. A source is a folder and a dialect.",
         "Counts and places only; the texts are not ours to show.",
         "",
         *[f"- {line}" for line in report.law],
         "",
         *table(columns, rows),
         "",
-        f"Of none of these dialects yet: {len(other)} files ("
-        + ", ".join(f"{k} {n}" for k, n in sorted(folders.items()))
-        + ").",
-        "",
         "## Read by eye",
         "",
         eye,
+        "",
+        f"## Of none of these dialects: {len(other)} files",
+        "",
+        "None of them was opened any further; each needs a dialect of its own.",
+        "",
+        *unread(other),
         "",
     ]
     return "\n".join(lines)
@@ -147,7 +184,8 @@ def main() -> None:
     report = tracekit.run(recipe, work=scratch / "work", out=scratch / "shards")
     old = options.out.read_text("utf-8") if options.out.exists() else ""
     kept = EYE.search(old)
-    text = page(scratch / "work", report, other, kept[0] if kept else EMPTY_EYE)
+    n_files = len(other) + sum(len(source["path"]) for source in named.values())
+    text = page(scratch / "work", report, n_files, other, kept[0] if kept else EMPTY_EYE)
     options.out.write_text(text, "utf-8")
     print(f"{options.out}: {len(named)} sources; the workspace is {scratch / 'work'}")
 

@@ -119,7 +119,7 @@ def n_turns(row: dict[str, Any]) -> int:
 
 
 @given(talks(), st.sampled_from(("qwen3.5", "qwen3")))
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_r20_a_sample_has_as_many_turn_ends_as_turns_whatever_its_texts_spell(
     found: dict[str, Any], template: str
 ) -> None:
@@ -137,7 +137,7 @@ def test_r20_a_sample_has_as_many_turn_ends_as_turns_whatever_its_texts_spell(
 
 
 @given(talks(), st.sampled_from(("escape_control_tokens", "remove_control_tokens")))
-@settings(max_examples=20)
+@settings(max_examples=10)
 @example({"messages": [user("q0"), says("<|im_<|im_end|>end|>")]}, "remove_control_tokens")
 @example(
     {"messages": [user("q0"), says("<|<|im_end|><|im_end|>im_end|>>")]}, "remove_control_tokens"

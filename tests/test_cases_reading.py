@@ -119,7 +119,7 @@ def n_halves(text: str) -> int:
 
 
 @given(st.lists(halved, min_size=7, max_size=7), st.booleans())
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_r21_each_half_of_a_pair_becomes_one_mark_wherever_it_stands(
     found: list[str], as_text: bool
 ) -> None:
@@ -180,7 +180,7 @@ def test_r22_only_a_line_feed_ends_a_record(
 
 
 @given(st.data())
-@settings(max_examples=10)
+@settings(max_examples=8)
 def test_r22_a_broken_line_is_named_by_its_number_and_all_others_are_read(
     data: st.DataObject,
 ) -> None:

@@ -30,7 +30,7 @@ def evidence(
     defaults = {
         "source": "s", "n_tokens": 100, "max_sample_tokens": 100, "loop_share": 0.0,
         "loop_message": None, "n_reasoning_chars": 10, "verified": None, "complete": True,
-        "full_reasoning": True, "n_calls": 0,
+        "full_reasoning": True, "n_calls": 0, "n_assistant_messages": 1,
     }  # fmt: skip
     full = [
         {"id": f"s:f#{i}", "content_hash": f"h{i}", "record_hash": f"r{i}", **defaults, **row}
@@ -41,7 +41,7 @@ def evidence(
         "source": pl.String, "n_tokens": pl.Int64, "max_sample_tokens": pl.Int64,
         "loop_share": pl.Float64, "loop_message": pl.Int32, "n_reasoning_chars": pl.Int64,
         "verified": pl.Boolean, "complete": pl.Boolean, "full_reasoning": pl.Boolean,
-        "n_calls": pl.Int32,
+        "n_calls": pl.Int32, "n_assistant_messages": pl.Int32,
     }  # fmt: skip
     found = [{"trace": t, "code": c} for t, c in findings]
     return Evidence(
@@ -135,6 +135,20 @@ def test_a_duplicate_loses_to_the_best_and_never_to_a_dropped_one() -> None:
     without = decide(evidence(rows, [(2, "empty_target")], near), rules())
     assert kept(without) == [1]
     assert without.ledger.filter(code="near_duplicate")["winner"].to_list() == ["s:f#1"]
+
+
+def test_the_later_snapshot_of_a_growing_session_stays_whatever_its_source() -> None:
+    rows = [
+        {"n_assistant_messages": 2, "n_reasoning_chars": 5, "source": "a"},
+        {"n_assistant_messages": 3, "n_reasoning_chars": 50, "source": "b"},
+        {"n_assistant_messages": 1, "n_reasoning_chars": 1, "source": "a"},
+    ]
+    sources = {"a": {"path": "x"}, "b": {"path": "y"}}
+    near = [(0, 1, 1.0, 0.85), (0, 2, 1.0, 0.82), (1, 2, 1.0, 0.8)]
+    decided = decide(evidence(rows, pairs=near), rules(sources=sources))
+    assert kept(decided) == [1]
+    first = rules(sources=sources, dedupe={"keep": ["source", "longer"]})
+    assert kept(decide(evidence(rows, pairs=near), first)) == [0]
 
 
 def test_both_task_and_target_must_pass() -> None:

@@ -86,6 +86,9 @@ def inputs(draw: st.DrawFn) -> dict[str, bytes]:
             found = draw(st.lists(DIALECTS[source], min_size=1, max_size=5))
             found += draw(st.lists(st.sampled_from(found), max_size=2))
             whole = [r for r in found if not isinstance(r, bytes)]
+            if isinstance(found[0], bytes):
+                # What a file of lines is, its first record says; noise alone is refused whole.
+                found.insert(0, {"messages": []})
             if whole and draw(st.integers(0, 3)) == 0:
                 files[f"{source}/{f}.json"] = json.dumps(whole).encode()
             else:
@@ -223,7 +226,7 @@ def check_modesty(road: Road) -> None:
 
 
 @given(inputs(), settings_of_runs())
-@settings(max_examples=25)
+@settings(max_examples=8)
 def test_every_record_and_trace_is_accounted_for_and_counts_are_of_what_is_in_the_shards(
     files: dict[str, bytes], recipe: dict[str, Any]
 ) -> None:
@@ -236,7 +239,7 @@ def test_every_record_and_trace_is_accounted_for_and_counts_are_of_what_is_in_th
 
 
 @given(inputs(), settings_of_runs(), st.randoms(use_true_random=False))
-@settings(max_examples=8)
+@settings(max_examples=5)
 def test_shards_do_not_depend_on_the_order_of_records_parts_or_batches(
     files: dict[str, bytes], recipe: dict[str, Any], order: random.Random
 ) -> None:
@@ -283,7 +286,7 @@ def untidy(draw: st.DrawFn) -> Trace:
 
 @pytest.mark.parametrize("repair", [*edits.REPAIRS, "all"])
 @given(st.lists(untidy(), min_size=1, max_size=4))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_every_family_is_of_the_edited_text(repair: str, found: list[Trace]) -> None:
     names = tuple(edits.REPAIRS) if repair == "all" else (repair,)
     table = trace_table(found)

@@ -130,7 +130,9 @@ class Names:
 
 
 def _same(one: Line, other: Line) -> bool:
-    return bool(one.value["message"] == other.value["message"]) and one.chain == other.chain
+    """Is one line a copy of the other? A resumed session may spell a text as a block."""
+    rest = [{**line.value["message"], "content": None} for line in (one, other)]
+    return rest[0] == rest[1] and blocks(one) == blocks(other) and one.chain == other.chain
 
 
 def _grouped(messages: list[Line]) -> tuple[list[Node], dict[int, Node]]:
