@@ -27,11 +27,11 @@ FORBIDDEN = (
 )
 # Written in two pieces, so that this file does not hold what it looks for.
 OF_A_MACHINE = (
-    "/work/" + "(main|shared)",
-    "/opt/" + "tk",
+    "/wor" + "k/(main|shared)",
+    "/op" + "t/tk",
     "/root" + "/",
     "/farm" + "/",
-    "pythonhosted" + r"\.org",
+    "python" + r"hosted\.org",
     "pypi" + r"\.org/simple",
     "--index" + "-url",
 )
