@@ -48,16 +48,28 @@ def test_killed_at_a_commit_and_run_again_gives_the_same_bytes(
     assert killed_and_resumed(road, tmp_path, at, again=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("phase", range(4))
-def test_killed_at_every_rename_and_fsync_and_run_again_gives_the_same_bytes(
-    road: tuple[Path, dict[str, str]], tmp_path: Path, phase: int
-) -> None:
-    """Every tenth point kills the second run too."""
-    at = 1 + phase
+def crash_loop(road: tuple[Path, dict[str, str]], tmp_path: Path, first: int, step: int) -> None:
+    """Kill at every `step`-th point; every tenth point kills the second run too."""
+    at = first
     while killed_and_resumed(road, tmp_path, at, again=at % 10 == 0):
-        at += 4
+        at += step
     assert at > 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [5, 10, 15, 20])
+def test_killed_at_every_fifth_rename_and_fsync_and_run_again_gives_the_same_bytes(
+    road: tuple[Path, dict[str, str]], tmp_path: Path, first: int
+) -> None:
+    crash_loop(road, tmp_path, first, 20)
+
+
+@pytest.mark.night
+@pytest.mark.parametrize("first", range(1, 9))
+def test_killed_at_every_rename_and_fsync_and_run_again_gives_the_same_bytes(
+    road: tuple[Path, dict[str, str]], tmp_path: Path, first: int
+) -> None:
+    crash_loop(road, tmp_path, first, 8)
 
 
 @pytest.mark.parametrize(("error", "forever", "at"), [("ENOSPC", True, 30), ("EIO", False, 190)])
@@ -85,10 +97,10 @@ def failed_and_resumed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("error", "forever"), [("ENOSPC", True), ("EIO", False)])
-def test_every_seventh_operation_may_fail(
+def test_every_thirty_fifth_operation_may_fail(
     road: tuple[Path, dict[str, str]], tmp_path: Path, error: str, forever: bool
 ) -> None:
     at = 1
     while failed_and_resumed(road, tmp_path, error, forever, at):
-        at += 7
+        at += 35
     assert at > 300
