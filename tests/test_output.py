@@ -313,7 +313,7 @@ def test_a_pipe_that_is_closed_early_is_quiet(text: str) -> None:
     stream.close()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_behind_standard_output_is_told() -> None:
     with open("/dev/full", "w") as stream:
         o = Out(stdout=stream, stderr=io.StringIO())
