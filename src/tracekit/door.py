@@ -65,6 +65,8 @@ def storage_error(error: OSError, operation: str, path: Path | str) -> StorageEr
         fix = "free some space and run the same command again; finished parts are kept"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         fix = "check the owner and the rights of the folder"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        fix = "a file stands where a folder is wanted: name another folder"
     return StorageError(
         f"{operation} failed: {error.strerror or error} ({name})",
         where=str(path),
@@ -82,12 +84,22 @@ def guarded(operation: str, path: Path | str) -> Iterator[None]:
         raise storage_error(error, operation, path) from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, each durable: a file that is synced inside a folder whose
+    own name is not is gone after a power loss, and a manifest elsewhere would still name it."""
+    new = [p for p in (path, *path.parents) if not p.exists()]
+    if new:
+        disk.mkdir(path)
+        for folder in reversed(new):
+            disk.fsync_folder(folder.parent)
+
+
 @contextmanager
 def write_stream(path: Path, *, mode: int | None = None) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` when the block ends well, and not otherwise."""
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{path.name}"
     with guarded("write", path):
-        disk.mkdir(path.parent)
+        make_folder(path.parent)
         file = disk.open(temporary, mode)
         try:
             try:

@@ -195,6 +195,16 @@ def save(work: Workspace, manifest: Manifest) -> None:
     door.write_json(work.manifest, {**value, "seal": fingerprint(value)})
 
 
+def forget(work: Workspace, old: Manifest, new: Manifest) -> None:
+    """Commit that the manifest names less, before what it named is overwritten.
+
+    Without this, a run that dies in between leaves a manifest that names files with the hashes of
+    other ones, and the recipe that they were made with would find them damaged.
+    """
+    if new != old and work.manifest.exists():
+        save(work, new)
+
+
 def read_receipt(path: Path, made_from: str, folder: Path) -> dict[str, Any] | None:
     """The receipt of a finished part, or None where it is absent, stale or its files differ.
 

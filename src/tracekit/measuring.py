@@ -7,6 +7,7 @@ shingle sets of candidates spilled part by part, exact similarities in bounded m
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def measure(
             n_lost += old["n_lost"]
             n_done += 1
             done_bytes += job.n_bytes
+    manifests.forget(work, manifest, _without(manifest, waiting))
     progress(done_bytes, total, 0, 0, parts=(n_done, len(jobs)), stage="measure")
     n_traces = 0
     for index, receipt in run_jobs(measure_part, waiting, workers=workers):
@@ -116,6 +118,16 @@ def measure(
         evidence=kept,
         n_not_reproducible=n_lost + sum(p.n_lost for _, p in manifest.parts()),
     )
+
+
+def _without(manifest: Manifest, jobs: Sequence[EvidenceJob]) -> Manifest:
+    """The manifest without what the jobs will overwrite."""
+    stale = {(family, f"{j.source}/{j.part}") for j in jobs for family, _ in j.wanted}
+    kept = {
+        family: {key: entry for key, entry in parts.items() if (family, key) not in stale}
+        for family, parts in manifest.evidence.items()
+    }
+    return replace(manifest, evidence=kept)
 
 
 def _enter(kept: dict[str, dict[str, EvidenceEntry]], job: EvidenceJob, receipt: Any) -> None:
@@ -217,6 +229,7 @@ def find_pairs(
         },
         schema=frames.PAIR_SCHEMA,
     ).sort_by([("a", "ascending"), ("b", "ascending")])
+    manifests.forget(work, manifest, replace(manifest, pairs={}))
     sha256 = door.write_table(work.pairs, stored)
     tally = {k: v for k, v in asdict(found).items() if k not in ("a_G", "b_G", "bands")}
     entry = {

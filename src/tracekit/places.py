@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tracekit.opened import Opened
 
 _LINE = re.compile(r"(?:(?P<source>[^:]*):)?(?P<file>.+?)(?::(?P<line>[0-9]+)|\[(?P<n>[0-9]+)\])\Z")
-_SHARD = re.compile(r"(?P<hash>[0-9a-f]{32})(?:-[0-9]+)?\Z")
+_SHARD = re.compile(r"(?P<hash>[0-9a-f]{8,32})(?:-[0-9]+)?\Z")
 MOST_NAMED = 8
 """Candidates that an ambiguous name lists."""
 
@@ -42,7 +42,8 @@ def find(opened: Opened, name: str) -> Place:
     shard = _SHARD.match(name)
     if shard:
         evidence = opened.known().traces
-        same = evidence.filter(pl.col("content_hash") == shard["hash"])["id"].to_list()
+        begins = pl.col("content_hash").str.starts_with(shard["hash"])
+        same = evidence.filter(begins)["id"].to_list()
         if same:
             return Place(tuple(same))
     starts = ids.filter(pl.col("id").str.starts_with(name))["id"].to_list()
@@ -56,7 +57,9 @@ def find(opened: Opened, name: str) -> Place:
             return found
     if name.count("#") == 1:
         head, _, tail = name.partition("#")
-        source, _, file = head.partition(":")
+        source, colon, file = head.partition(":")
+        if not colon:
+            source, file = "", head
         if tail.isdigit():
             found = _at(opened, source, file, int(tail))
             if found != Place():
@@ -81,7 +84,8 @@ def unclear(opened: Opened, name: str, place: Place) -> UsageError:
     ids = _ids(opened)["id"]
     return UsageError(
         f"{name!r} is nothing in this workspace.{did_you_mean(name, ids.head(20_000).to_list())}",
-        expected="an id or its beginning, a source id, file:line, file[n], the id of a shard row",
+        expected="an id or its beginning, a source id, file:line, file[n], file#n, or the id of a "
+        "shard row or its beginning",
         fix=f"tracekit stats -w {opened.work.folder} names an example of every code",
     )
 

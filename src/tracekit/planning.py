@@ -16,7 +16,7 @@ from typing import Any
 from tracekit import dialects, ingesting, inputs, spool
 from tracekit.containers import read_slices
 from tracekit.dialects.dialect import Dialect
-from tracekit.errors import InputError, UsageError
+from tracekit.errors import InputError, TracekitError, UsageError
 from tracekit.framing import Limits
 from tracekit.ingesting import IngestJob
 from tracekit.manifest import Batch, FileEntry, Manifest, PartEntry, fingerprint
@@ -83,7 +83,11 @@ def plan(
     n_unchanged = 0
     known = {f"{b.source}/{p.name}": p for b, p in manifest.parts()}
     for name in recipe.sources:
-        found = inputs.expand(list(recipe.paths(name)), source=name, spool_folder=work.spool)
+        try:
+            found = inputs.expand(list(recipe.paths(name)), source=name, spool_folder=work.spool)
+        except TracekitError as error:
+            error.wrote = error.wrote or "nothing was written"
+            raise
         skipped += found.skipped
         (source,) = found.sources
         fresh, manifest, n_same = _fresh(source, work, manifest, str(selection), replaced)
@@ -173,10 +177,11 @@ def _by_dialect(
         found = dialects.recognise(values)
         if not found and not values:
             # nothing parses, so any dialect gives the same rejects; the first one stands for all
-            found = [(next(iter(dialects.DIALECTS)), "no record parses", 0.0)]
-        if len(found) != 1:
+            found = [(next(iter(dialects.DIALECTS)), "no record parses", 1.0)]
+        chosen = dialects.choose(found)
+        if chosen is None:
             raise _unrecognised(root / file.name, found, values)
-        dialect = dialects.get(found[0][0])
+        dialect = dialects.get(chosen)
         group = groups.setdefault(dialect.name, (dialect, found[0][1], []))
         group[2].append(file.name)
     return list(groups.values())
@@ -199,7 +204,8 @@ def _unrecognised(
     path: Path, found: Sequence[tuple[str, str, float]], values: Sequence[Any]
 ) -> InputError:
     if found:
-        what = "more than one dialect fits this file: " + "; ".join(
+        many = "more than one dialect fits" if len(found) > 1 else "one dialect fits too little of"
+        what = f"{many} this file: " + "; ".join(
             f"{name} ({evidence}, {share:.0%} of the records)" for name, evidence, share in found
         )
     else:

@@ -18,7 +18,7 @@ import xxhash
 from tracekit import __version__, card, door, reading, render, tokenizers
 from tracekit import sharding as shards
 from tracekit.decide import Decisions, Evidence
-from tracekit.errors import LawError, UsageError
+from tracekit.errors import LawError, StorageError, UsageError
 from tracekit.executors import run_jobs
 from tracekit.manifest import Manifest, fingerprint
 from tracekit.progress import Progress
@@ -50,6 +50,8 @@ def write(
     kept = np.flatnonzero(decisions.kept)
     traces = evidence.traces[kept]
     made_from = _made_from(recipe, manifest, decisions, traces)
+    incoming = out.parent / f".{out.name}.incoming"
+    shutil.rmtree(incoming, ignore_errors=True)
     old = _existing(out)
     if old is not None and old.get("fingerprint") == made_from and not _damaged(out, old):
         return old, False
@@ -63,9 +65,7 @@ def write(
         max_bytes=recipe.shard.max_bytes,
     )
     spill = work.folder / "spill" / "shards"
-    incoming = out.parent / f".{out.name}.incoming"
-    for folder in (spill, incoming):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(spill, ignore_errors=True)
     jobs = _scatter_jobs(work, manifest, traces, kept, plan, spill)
     total = len(jobs) + plan.n_shards
     batches: dict[int, dict[int, list[int]]] = {}
@@ -124,6 +124,14 @@ def _dropped(decisions: Decisions) -> dict[str, int]:
 
 
 def _refuse_foreign(out: Path) -> None:
+    if _existing(out) is None and (out / "manifest.json").is_file() and (out / "data").is_dir():
+        raise StorageError(
+            "the manifest of these shards is damaged or was edited by hand",
+            where=str(out / "manifest.json"),
+            expected="a manifest as tracekit wrote it",
+            fix=f"delete {out} and run the same command again, or name another folder with --out",
+            wrote="nothing was written",
+        )
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and _existing(out) is None)):
         raise UsageError(
             "this folder holds something that tracekit did not write",
@@ -144,7 +152,8 @@ def _existing(out: Path) -> dict[str, Any] | None:
 
 
 def _damaged(out: Path, manifest: dict[str, Any]) -> bool:
-    return any(
+    seal = manifest.pop("seal", None)
+    return seal != fingerprint(manifest) or any(
         not (out / s["file"]).exists() or door.sha256_of(out / s["file"]) != s["sha256"]
         for s in manifest["shards"]
     )

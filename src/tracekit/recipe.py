@@ -255,9 +255,11 @@ def _unreadable(file: Path, error: OSError) -> Exception:
     if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError)):
         folder = file.parent
         near = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        what = "is a folder" if isinstance(error, IsADirectoryError) else "does not exist"
+        what = "is a folder"
+        if not isinstance(error, IsADirectoryError):
+            what = f"does not exist.{did_you_mean(file.name, near)}"
         return RecipeError(
-            f"recipe {str(file)!r} {what}.{did_you_mean(file.name, near)}",
+            f"recipe {str(file)!r} {what}",
             where=str(file),
             expected="a YAML file",
         )

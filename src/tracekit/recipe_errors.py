@@ -32,6 +32,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "finite_number": "a finite number",
     "string_too_short": "some text",
+    "too_short": "at least one entry",
 }
 
 
@@ -40,6 +41,12 @@ def explain(error: ValidationError, placed: Placed, model: type[BaseModel]) -> R
     told = [_told(item, placed, model) for item in error.errors(include_url=False)]
     # A missing key is often a misspelt one, so the key that is there comes first.
     told.sort(key=lambda t: (t["absent"], *placed.position(t["path"], at_key=t["at_key"])))
+    # A list is also empty where all its entries were refused: then those are the problem.
+    told = [
+        t
+        for t in told
+        if not t["hollow"] or all(o is t or o["path"][: len(t["path"])] != t["path"] for o in told)
+    ]
     first, rest = told[0], told[1:]
     more = [
         "{}:{}:{}: {}".format(
@@ -100,6 +107,7 @@ def _told(item: Mapping[str, Any], placed: Placed, model: type[BaseModel]) -> di
         "fix": None,
     }
     told["absent"] = kind == "missing"
+    told["hollow"] = kind == "too_short"
     name = _dotted(path)
     if kind == "extra_forbidden":
         known = _known_keys(model, item["loc"][:-1])

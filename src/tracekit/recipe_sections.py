@@ -98,7 +98,7 @@ class Source(Model):
 class Render(Model):
     """The text that is counted: what the trainer will read."""
 
-    template: Word = "qwen3.5"
+    template: Literal["qwen3.5", "qwen3", "chatml"] = "qwen3.5"
     tokenizer: Word = "qwen3.5"
     history_thinking: Literal["keep"] = "keep"
     """keep: the reasoning of every turn is rendered, so a trace is one sample."""

@@ -98,19 +98,22 @@ def ingest_under_lock(
     """Plan, read, commit; returns what was planned and the new manifest."""
     planning.check_selection(selection)
     planned = planning.plan(recipe, work, manifest, selection, replaced=replaced)
+    if planned.manifest.batches != manifest.batches:
+        manifests.forget(work, manifest, replace(planned.manifest, law=()))
     n_bytes = sum(j.part.plain_bytes for p in planned.batches for j in p.jobs)
     new = reading.read(planned, work, workers=n_workers(recipe, n_bytes), progress=progress)
-    new = _committed(work, manifest, new, recipe)
+    new = _committed(work, new, recipe)
     shutil.rmtree(work.spool, ignore_errors=True)
     return planned, new
 
 
-def _committed(work: Workspace, old: Manifest, new: Manifest, recipe: Recipe) -> Manifest:
-    """Write the manifest where it changed, then clear what it makes needless."""
+def _committed(work: Workspace, new: Manifest, recipe: Recipe) -> Manifest:
+    """Write the manifest where it is not what stands there, then clear what it makes needless."""
     new = replace(new, recipe=recipe.to_dict())
     if new.batches:
         new = replace(new, law=reading.law(new))
-    if new != old:
+    old = manifests.load(work)
+    if replace(new, tracekit=old.tracekit) != old:
         manifests.save(work, new)
     shutil.rmtree(work.folder / "receipts", ignore_errors=True)
     return new
@@ -132,9 +135,9 @@ def measure_under_lock(
     rules = rule_sets.of_recipe(recipe)
     workers = n_workers(recipe, trace_bytes(work, manifest))
     new = measuring.measure(recipe, work, manifest, workers=workers, progress=progress)
-    new = _committed(work, manifest, new, recipe)
+    new = _committed(work, new, recipe)
     paired = measuring.find_pairs(recipe, rules, work, new, workers=workers, progress=progress)
-    return _committed(work, new, paired, recipe)
+    return _committed(work, paired, recipe)
 
 
 def trace_bytes(work: Workspace, manifest: Manifest) -> int:
@@ -171,6 +174,7 @@ def decide_under_lock(
     if manifest.ledger.get("fingerprint") != made_from or not (
         work.ledger.exists() and work.decisions.exists()
     ):
+        manifests.forget(work, manifest, replace(manifest, ledger={}))
         entry = {
             "fingerprint": made_from,
             "sha256": door.write_table(work.ledger, decisions.ledger.to_arrow()),
@@ -178,7 +182,7 @@ def decide_under_lock(
             "n_traces": decisions.traces.height,
             "n_kept": int(decisions.kept.sum()),
         }
-        manifest = _committed(work, manifest, replace(manifest, ledger=entry), recipe)
+        manifest = _committed(work, replace(manifest, ledger=entry), recipe)
     return manifest, evidence, decisions
 
 

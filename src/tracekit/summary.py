@@ -39,7 +39,7 @@ def ingested(work: Workspace, planning: Planning, manifest: Manifest) -> Report:
     repairs = _codes(manifest, "repairs")
     if repairs:
         tables.append(Table("repaired, counted", ("code", "times"), tuple(repairs)))
-    notes = _plan_notes(planning)
+    notes = [*_plan_notes(planning), *_all_rejected(manifest)]
     keys = _codes(manifest, "unknown_keys")
     if keys:
         named = ", ".join(f"{k}: {n:,} rows" for k, n in keys[:8])
@@ -75,6 +75,19 @@ def _plan_notes(planning: Planning) -> list[str]:
         notes.append(f"{planning.n_unchanged} files unchanged since they were ingested: skipped")
     notes += [f"skipped {s.path}: {s.reason}" for s in planning.skipped]
     notes += [f"no records in {name}" for name in planning.empty]
+    return notes
+
+
+def _all_rejected(manifest: Manifest) -> list[str]:
+    """A note for each batch that gave rejects and not one trace: often the wrong dialect."""
+    notes = []
+    for batch in manifest.batches:
+        n_rejects = sum(part.n_rejects for part in batch.parts)
+        if n_rejects and not any(part.n_traces for part in batch.parts):
+            notes.append(
+                f"source {batch.source}: no trace at all, {n_rejects:,} rejects; "
+                f"is {batch.dialect} the right dialect?"
+            )
     return notes
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +93,7 @@ def locked(work: Workspace) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            who = holder.read_text("utf-8").strip() if holder.exists() else "unknown"
+            who = _holder(holder)
             raise LockedError(
                 f"another run holds this workspace (process {who})",
                 where=str(work.folder),
@@ -102,10 +104,40 @@ def locked(work: Workspace) -> Iterator[None]:
         with door.guarded("write", holder):
             holder.write_text(f"{os.getpid()}\n", "utf-8")
         door.sweep(work.folder)
+        shutil.rmtree(work.folder / "spill", ignore_errors=True)
         yield
         door.sweep(work.folder)  # a worker that was killed leaves its unfinished file
     finally:
+        with suppress(OSError):
+            holder.unlink()
         lock.release()
+
+
+def _holder(path: Path) -> str:
+    """Number of the process that holds the lock; waits for a holder that has not said so yet.
+
+    A number may be of a run that was killed: then the one that holds now is about to write its own.
+    """
+    number = ""
+    for _ in range(20):
+        with suppress(OSError):
+            number = path.read_text("utf-8").strip()
+            if number.isdigit() and _alive(int(number)):
+                return number
+        time.sleep(0.05)
+    return number or "unknown"
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # of another user
+    return True
 
 
 def existing(folder: Path) -> Workspace:
