@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,7 @@ class States:
         pending: list[Entry] = []
         data: dict[int, bytes] = {}
         synced: dict[int, bytes] = {}
+        n_cuts = 0
         for cut, entry in enumerate(self.log):
             kind = entry[0]
             if kind == "write":
@@ -153,7 +155,10 @@ class States:
                 pending = still
             else:
                 pending.append(entry)
-            if cut % every:
+            if kind == "write" and cut + 1 < len(self.log) and self.log[cut + 1][0] == "write":
+                continue  # a file cut in the middle is a variant
+            n_cuts += 1
+            if n_cuts % every and cut + 1 < len(self.log):
                 continue
             for variant in range(n_variants):
                 yield cut, self._state(durable, pending, data, synced, variant)
@@ -168,8 +173,7 @@ class States:
                 names.apply(one)
         found = {}
         for name, number in names.files.items():
-            above = Path(name).parents
-            if all(str(p) in names.folders for p in above if str(p).startswith(self.root)):
+            if names.folders.issuperset(_above(name, self.root)):
                 whole = data.get(number, b"")
                 if synced.get(number) != whole:
                     whole = self._unsynced(whole, variant)
@@ -182,6 +186,27 @@ class States:
         return (b"", whole[:cut], bytes(len(whole)), whole)[how]
 
 
+@cache
+def _above(name: str, root: str) -> tuple[str, ...]:
+    """Folders of a file, up to the root."""
+    return tuple(p for p in map(str, Path(name).parents) if p.startswith(root))
+
+
+@cache
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@cache
+def _named_by(manifest: bytes) -> dict[str, str] | None:
+    """What a manifest names; None where it is cut or its seal does not fit."""
+    try:
+        value = json.loads(manifest)
+        return named_files(value) if value.pop("seal") == fingerprint(value) else None
+    except ValueError:
+        return None
+
+
 def lies(state: dict[str, bytes], manifests: tuple[str, ...]) -> list[str]:
     """What a manifest of a state says and the state does not hold; empty: no manifest lies."""
     found = []
@@ -189,19 +214,15 @@ def lies(state: dict[str, bytes], manifests: tuple[str, ...]) -> list[str]:
         if name not in state:
             continue
         folder = os.path.dirname(name)
-        try:
-            value = json.loads(state[name])
-            whole = value.pop("seal") == fingerprint(value)
-        except ValueError:
-            whole = False
-        if not whole:
+        named = _named_by(state[name])
+        if named is None:
             found.append(f"{name} is no manifest")
             continue
-        for file, sha256 in named_files(value).items():
+        for file, sha256 in named.items():
             data = state.get(f"{folder}/{file}")
             if data is None:
                 found.append(f"{name} names {file}, which is not there")
-            elif hashlib.sha256(data).hexdigest() != sha256:
+            elif _sha256(data) != sha256:
                 found.append(f"{name} names {file}, which has other bytes")
     return found
 

@@ -14,9 +14,6 @@ import pytest
 from faults import Entry, States, command, kill_group, laid_out, lies, recorded, start
 from killed import contents, die_at, go_on, leftovers, run_here, write_inputs
 
-pytestmark = pytest.mark.night  # minutes of work, and not yet seen green as a whole
-
-
 COMMITS = ("rename", "fsync")
 MANIFESTS = ("work/manifest.json", "shards/manifest.json")
 
@@ -28,9 +25,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A recipe, and another one of the same sources whose evidence and ledger differ."""
     recipe = write_inputs(tmp_path_factory.mktemp("inputs"))
     other = recipe.with_name("other.yaml")
-    changes = (
-        "filter: {min_tokens: 200}\nrender: {template: chatml}\ndedupe: {floor: 0.75}\nseed: 5\n"
-    )
+    changes = "filter: {min_tokens: 200}\nrender: {template: chatml}\ndedupe: {floor: 0.75}\n"
     other.write_text(recipe.read_text("utf-8") + changes, "utf-8")
     return recipe, other
 
@@ -57,21 +52,22 @@ def killed_over_an_older_result(
     return True
 
 
-@pytest.mark.parametrize("at", [4, 60, 196])
+@pytest.mark.parametrize("at", [60, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 108))])
 def test_killed_while_another_recipe_replaces_a_result_the_first_one_comes_back(
     inputs: tuple[Path, Path], finished: Finished, tmp_path: Path, at: int
 ) -> None:
     assert killed_over_an_older_result(inputs, finished, tmp_path, at)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("phase", range(4))
+@pytest.mark.parametrize(
+    "step", [pytest.param(11, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.night)]
+)
 def test_killed_at_every_commit_of_another_recipe_the_first_one_comes_back(
-    inputs: tuple[Path, Path], finished: Finished, tmp_path: Path, phase: int
+    inputs: tuple[Path, Path], finished: Finished, tmp_path: Path, step: int
 ) -> None:
-    at = 1 + phase
+    at = step
     while killed_over_an_older_result(inputs, finished, tmp_path, at):
-        at += 4
+        at += step
     assert at > 100
 
 
@@ -93,12 +89,12 @@ def log(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_no_power_loss_leaves_a_manifest_that_lies(log: tuple[list[Entry], Path]) -> None:
     n_states = n_with_manifest = 0
-    for cut, state in States(*log).each(n_variants=5):
+    for cut, state in States(*log).each(n_variants=8):
         assert lies(state, MANIFESTS) == [], f"after entry {cut}: {log[0][cut]}"[:300]
         n_states += 1
         n_with_manifest += any(name in state for name in MANIFESTS)
-    assert n_states > 2_000
-    assert n_with_manifest > 1_000
+    assert n_states > 10_000
+    assert n_with_manifest > 5_000
 
 
 @pytest.mark.parametrize("forgotten", ["fsync", "fsync_folder", "folders made on the way"])
@@ -138,9 +134,8 @@ def second(log: tuple[list[Entry], Path]) -> dict[str, str]:
     return contents(log[1] / "shards")
 
 
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 25))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
 def test_a_run_after_a_power_loss_gives_the_same_bytes(
     log: tuple[list[Entry], Path],
     second: dict[str, str],
@@ -210,15 +205,13 @@ def claude_code_inputs(folder: Path) -> Path:
     return recipe
 
 
-@pytest.mark.parametrize("step", [70, *(pytest.param(n, marks=pytest.mark.slow) for n in (7,))])
-def test_a_session_dialect_killed_at_commits_gives_the_same_bytes(
-    tmp_path: Path, step: int
-) -> None:
+@pytest.mark.slow
+def test_a_session_dialect_killed_at_commits_gives_the_same_bytes(tmp_path: Path) -> None:
     recipe = claude_code_inputs(tmp_path / "in")
     product = go_on(recipe, tmp_path / "work", tmp_path / "shards")
     assert json.loads((tmp_path / "shards" / "manifest.json").read_bytes())["traces"] == 12
     assert len(list((tmp_path / "work" / "traces").rglob("*.parquet"))) >= 6
-    at = step
+    at = step = 23
     while die_at(at, COMMITS, recipe, tmp_path / f"work{at}", tmp_path / f"shards{at}"):
         assert go_on(recipe, tmp_path / f"work{at}", tmp_path / f"shards{at}") == product
         at += step
@@ -241,7 +234,7 @@ def test_killed_by_the_kernel_at_renames_and_syncs_and_run_again_gives_the_same_
         pytest.skip("strace is missing or may not trace: the crash loop below Python did not run")
     recipe, product = inputs[0], finished[2]
     n_hits = 0
-    for call, at in [(c, n) for c in ("rename", "fsync") for n in (1, 2, 13, 40, 77, 130)]:
+    for call, at in [(c, n) for c in ("rename", "fsync") for n in (1, 2, 77, 130)]:
         work, out = tmp_path / f"work-{call}{at}", tmp_path / f"shards-{call}{at}"
         log = tmp_path / f"{call}{at}.log"
         words = [
@@ -255,4 +248,4 @@ def test_killed_by_the_kernel_at_renames_and_syncs_and_run_again_gives_the_same_
         n_hits += done.returncode != 0
         assert go_on(recipe, work, out) == product
         assert leftovers(work, out) == []
-    assert n_hits >= 10
+    assert n_hits >= 6

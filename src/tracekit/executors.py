@@ -111,6 +111,9 @@ def _deaf_to_interrupts() -> Iterator[None]:
     if os.name == "nt":
         yield
         return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # when it starts, it opens the mask again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
