@@ -294,7 +294,9 @@ def test_the_demo_finds_what_is_planted_and_nothing_else_of_the_kind(tmp_path):
         names = [pq.read_table(p)[column].to_pylist() for p in tmp_path.glob(pattern)]
         return Counter(code for part in names for code in part)
 
-    said = planted()
+    said = Counter(planted())
+    # Both dialects leave a note of a block that never closes, and both notes become the finding.
+    said["unclosed_think"] += said["think_unclosed"]
     ledger = found("work/ledger/ledger.parquet")
     decided = (
         *("exact_duplicate", "near_duplicate", "loop", "truncated", "control_tokens"),
