@@ -1,7 +1,7 @@
 # The commands of the house. PYTHON names the interpreter of the environment in use.
 PYTHON ?= python
 
-.PHONY: demo test slow check fix docs schemas bench lock
+.PHONY: demo test slow check fix docs formats schemas bench lock
 
 demo:            ## the whole road on the built-in sample, below demo/
 	$(PYTHON) -m tracekit demo demo
@@ -22,9 +22,14 @@ fix:             ## what ruff can mend by itself
 	$(PYTHON) -m ruff check --fix src tests bench
 	$(PYTHON) -m ruff format src tests bench
 
-docs:            ## the generated pages: docs/codes.md and the table of docs/house.md
+docs:            ## the generated pages: docs/codes.md, docs/formats.md, the table of docs/house.md
 	$(PYTHON) -c "from pathlib import Path; from tracekit.registry import page; Path('docs/codes.md').write_text(page(), 'utf-8')"
+	$(PYTHON) bench/formats.py
 	$(PYTHON) tests/house.py --write
+	$(PYTHON) tests/token_example.py --write
+
+formats:         ## docs/formats.md with its table of real folders: make formats TRACES=folder
+	$(PYTHON) bench/formats.py --real $(TRACES)
 
 schemas:         ## JSON Schemas of what is written and read
 	$(PYTHON) -m tracekit schema --write schemas

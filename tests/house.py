@@ -16,16 +16,21 @@ BEGIN, END = "<!-- files: written by `make docs` -->", "<!-- end of files -->"
 # A module imports from its own layer and from those above it in this table, never from below.
 # A folder counts as one module.
 LAYERS = {
-    "values": "amounts card codes columns data drawing errors progress report stress types wire",
-    "doors": "door executors jsontext output pieces schema vocabulary",
+    "values": "amounts benchmarks card codes columns data drawing errors progress report samples "
+    "stress types wire",
+    "doors": "door executors jinja_process jinja_sandbox jsonheads jsontext output pieces schema "
+    "vocabulary",
     "kernels": "kernels tokenizer_json tokenizers",
-    "text": "dialects edits encoded findings render sketch text tokens",
-    "rules": "decide dedupe pairs recipe recipe_errors recipe_sections rules yamlplace",
-    "input": "columnar containers cutting documents framing inputs manifest parts places preload "
-    "spool workspace",
-    "stages": "evidence frames ingesting measuring planning product reading registry "
-    "sharding shard_rows stages summary verifying",
-    "views": "opened running sample views",
+    "text": "dialects edits encoded findings jinja_pieces jinja_templates leaves lineage render "
+    "renderers sketch template_lint text tokens",
+    "rules": "decide dedupe pairs recipe recipe_errors recipe_sections rules "
+    "shared_prefixes yamlplace",
+    "input": "archives columnar containers cutting documents framing glimpse inputs manifest "
+    "parts places plugged preload remote spool workspace yamldocs",
+    "stages": "evidence frames ingesting measuring planning product reading registry rereading "
+    "profiles scattering sharding shard_rows sniffing spilling stages summary token_plan "
+    "token_rows token_scatter verifying",
+    "views": "contexts drafting opened running sample views",
     "command line": "cli __main__",
 }
 

@@ -11,10 +11,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test_dialect_laws import leaves, lost_leaves, needs_real_files, real_folder, values_of
+from test_dialect_laws import lost_leaves, needs_real_files, real_folder, values_of
 from test_dialects import check_conservation, check_door, outcome, records_of
 from tracekit import dialects
 from tracekit.dialects import Notes, Record
+from tracekit.leaves import leaves
 
 CLAUDE = dialects.get("claude_code")
 

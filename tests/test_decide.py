@@ -30,7 +30,8 @@ def evidence(
     defaults = {
         "source": "s", "n_tokens": 100, "max_sample_tokens": 100, "loop_share": 0.0,
         "loop_message": None, "n_reasoning_chars": 10, "verified": None, "complete": True,
-        "full_reasoning": True, "n_calls": 0, "n_assistant_messages": 1,
+        "full_reasoning": True, "n_calls": 0, "n_assistant_messages": 1, "n_messages": 2,
+        "session_id": None, "parent_id": None, "n_target_tokens": 50,
     }  # fmt: skip
     full = [
         {"id": f"s:f#{i}", "content_hash": f"h{i}", "record_hash": f"r{i}", **defaults, **row}
@@ -41,7 +42,8 @@ def evidence(
         "source": pl.String, "n_tokens": pl.Int64, "max_sample_tokens": pl.Int64,
         "loop_share": pl.Float64, "loop_message": pl.Int32, "n_reasoning_chars": pl.Int64,
         "verified": pl.Boolean, "complete": pl.Boolean, "full_reasoning": pl.Boolean,
-        "n_calls": pl.Int32, "n_assistant_messages": pl.Int32,
+        "n_calls": pl.Int32, "n_assistant_messages": pl.Int32, "n_messages": pl.Int32,
+        "session_id": pl.String, "parent_id": pl.String, "n_target_tokens": pl.Int64,
     }  # fmt: skip
     found = [{"trace": t, "code": c} for t, c in findings]
     return Evidence(

@@ -94,3 +94,14 @@ def test_the_page_of_codes_is_what_the_modules_declare() -> None:
 def test_every_document_that_the_readme_names_exists() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_worked_example_of_the_tokens_page_is_what_is_counted() -> None:
+    import token_example
+
+    assert token_example.PAGE.read_text("utf-8") == token_example.page(), "run `make docs`"
+    row = token_example.conversation()
+    for history in ("keep", "strip", "as_is"):
+        found = token_example.measured(row, history)
+        parts = [found[f"n_{segment}_tokens"] for segment in token_example.SEGMENTS]
+        assert sum(parts) == found["n_tokens"] == sum(found["sample_tokens"])

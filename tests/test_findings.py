@@ -49,7 +49,7 @@ def result(id: str) -> Message:
     [
         (USER, ANSWER),
         (USER, calls("a")),  # a last message of calls is a legal end
-        (USER, calls("a", "b"), result("b"), result("a"), ANSWER),  # any order of results
+        (USER, calls("a", "b"), result("a"), result("b"), ANSWER),
         (USER, calls("a"), result("a"), calls("a"), result("a"), ANSWER),  # ids repeat over turns
         (USER, calls("a"), calls("b"), result("a"), result("b"), ANSWER),  # one turn in two
         (USER, Message(role="assistant", reasoning="", content="a")),
@@ -59,6 +59,12 @@ def result(id: str) -> Message:
 )
 def test_good_traces_have_no_finding(messages: tuple[Message, ...]) -> None:
     assert codes(*messages) == []
+
+
+def test_results_in_another_order_than_their_calls_are_found_at_the_late_one() -> None:
+    messages = (USER, calls("a", "b", "c"), result("c"), result("a"), result("b"), ANSWER)
+    assert codes(*messages) == ["results_out_of_order"]
+    assert codes(USER, calls("a", "b"), result("b"), ANSWER) == ["call_without_result"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,17 @@ from hypothesis import strategies as st
 
 from road import Road, fresh, go, lines, says, travel, user, write_files
 from strategies import ODD, texts, traces
-from tracekit import edits, evidence, findings, frames, manifest, registry, rules, tokenizers
+from tracekit import (
+    edits,
+    evidence,
+    findings,
+    frames,
+    manifest,
+    registry,
+    rules,
+    template_lint,
+    tokenizers,
+)
 from tracekit.decide import Evidence, decide
 from tracekit.encoded import batches
 from tracekit.evidence import Settings, measure_table
@@ -208,10 +218,10 @@ def check_one_text(road: Road, template: str, flagged: list[str]) -> None:
     rows = road.rows()
     qwen = tokenizers.load("qwen3.5")
     totals = np.zeros(2, np.int64)
-    for batch in batches([trace_row(r) for r in rows], qwen, TEMPLATES[template].render):
+    for batch in batches([trace_row(r) for r in rows], qwen, TEMPLATES[template]):
         for refused in batch.unrendered:
             assert (refused.code if refused.code in findings.KNOWN else "unrenderable") in flagged
-        _, ends, target = batch.sample()
+        _, ends, target = batch.samples()
         for k, row in enumerate(rows[batch.first : batch.first + batch.n_traces]):
             lo, hi = ends[k], ends[k + 1]
             assert row["n_tokens"] == hi - lo
@@ -320,7 +330,7 @@ def test_families_have_their_declared_columns_codes_and_one_row_a_trace(found: l
         assert table.schema.equals(evidence.SCHEMAS[family])
         if family not in ("edits", "findings"):
             assert table.num_rows == len(found)
-    known = {c.name for c in (*findings.CODES, *edits.CODES)}
+    known = {c.name for c in (*findings.CODES, *template_lint.CODES, *edits.CODES)}
     assert set(measured["findings"].column("code").to_pylist()) <= known
 
 

@@ -375,3 +375,9 @@ def test_an_excerpt_of_a_long_line_keeps_the_caret_in_sight() -> None:
     assert "oops" in shown
     assert marks.count("^") == 4
     assert len(shown) < 200
+
+
+def test_the_templates_that_a_recipe_names_are_those_that_render() -> None:
+    from tracekit import recipe_sections, render
+
+    assert tuple(render.TEMPLATES) == recipe_sections.TEMPLATES

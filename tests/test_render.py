@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracekit.pieces import CONTROLS, SEGMENTS, RenderError, Rendering
-from tracekit.render import TEMPLATES, render_row, render_text, template_hash
+from tracekit.render import (
+    TEMPLATES,
+    render_row,
+    render_samples,
+    render_text,
+    template_hash,
+)
+from tracekit.samples import Sample
 from tracekit.wire import message_value, tool_value
 
 CHUNKS = (
@@ -242,12 +249,12 @@ CALL_1 = "\n<tool_call>\n<function=f1>\n</function>\n</tool_call>"
 @pytest.mark.parametrize(
     ("train", "trained"),
     [
-        (None, [THINK + "say" + CALL_0 + CALL_1 + "<|im_end|>\n"]),
-        ((False, True, None), ["say" + CALL_0 + CALL_1 + "<|im_end|>\n"]),
-        ((True, False, None), [THINK, CALL_0 + CALL_1 + "<|im_end|>\n"]),
-        ((True, True, [False, True]), [THINK + "say", CALL_1 + "<|im_end|>\n"]),
+        (None, [THINK + "say" + CALL_0 + CALL_1 + "<|im_end|>"]),
+        ((False, True, None), ["say" + CALL_0 + CALL_1 + "<|im_end|>"]),
+        ((True, False, None), [THINK, CALL_0 + CALL_1 + "<|im_end|>"]),
+        ((True, True, [False, True]), [THINK + "say", CALL_1 + "<|im_end|>"]),
         ((True, True, [True, False]), [THINK + "say" + CALL_0]),
-        ((True, True, [False]), [THINK + "say", CALL_1 + "<|im_end|>\n"]),
+        ((True, True, [False]), [THINK + "say", CALL_1 + "<|im_end|>"]),
         ((False, False, [False, False]), []),
     ],
 )
@@ -263,15 +270,16 @@ def test_weight_zero_trains_nothing_and_other_weights_change_no_target():
 
 def test_template_hashes_differ_and_do_not_move():
     assert len({template_hash(name) for name in TEMPLATES}) == len(TEMPLATES)
-    assert template_hash("qwen3.5").startswith("f5a81dde0f353cb3")
+    assert template_hash("qwen3.5").startswith("b82b3a4ec12678f7")
 
 
 def test_a_refused_trace_leaves_what_the_caller_can_take_back():
     out = Rendering()
-    TEMPLATES["qwen3.5"].render({"messages": [USER], "tools": None}, out)
+    TEMPLATES["qwen3.5"].render({"messages": [USER], "tools": None}, Sample(1), out)
     n = len(out.texts)
+    row = {"messages": [USER, calling("[")], "tools": None}
     with pytest.raises(RenderError):
-        TEMPLATES["qwen3.5"].render({"messages": [USER, calling("[")], "tools": None}, out)
+        TEMPLATES["qwen3.5"].render(row, Sample(2), out)
     assert out.texts[:n] == ["<|im_start|>", "user\n", "hi", "<|im_end|>", "\n"]
 
 
@@ -366,3 +374,62 @@ def test_with_one_question_qwen3_5_is_the_official_inference_text_too(
 def test_qwen3_is_the_official_training_text(qwen3_training, row):
     if row["messages"]:
         assert render_text(row, "qwen3") == qwen3_training(*values_of(row))
+
+
+@pytest.fixture(scope="module")
+def qwen3():
+    return official("qwen3.jinja")
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("history", ["strip", "as_is"])
+@pytest.mark.parametrize("name", ["qwen3.5", "qwen3"])
+@settings(max_examples=250, deadline=None)
+@given(row=rows)
+def test_samples_are_the_official_inference_text_of_what_they_hold(
+    qwen3_5, qwen3, name, history, row
+):
+    template = {"qwen3.5": qwen3_5, "qwen3": qwen3}[name]
+    if not row["messages"]:
+        return
+    plan = TEMPLATES[name].samples(row["messages"], history)
+    try:
+        found = ["".join(p.text for p in s) for s in render_samples(row, name, history)]
+    except RenderError:
+        found = None
+    try:
+        expected = [
+            template(*values_of({**row, "messages": row["messages"][: sample.end]}))
+            for sample in plan
+        ]
+    except Exception:
+        expected = None
+    assert found == expected
+
+
+def test_strip_gives_a_sample_a_query_trained_on_what_follows_it_only():
+    row = {
+        "messages": [
+            message("user", "q1"),
+            message("assistant", None, "r1", [{"id": "c", "name": "f", "arguments": "{}"}]),
+            message("tool", "seen"),
+            message("assistant", "a1", "r2"),
+            message("user", "nobody answers"),
+            message("user", "q2"),
+            message("assistant", "a2", "r3"),
+            message("user", "and nobody again"),
+        ],
+        "tools": None,
+    }
+    first, second = render_samples(row, history="strip")
+    assert [p.text for p in first if p.segment == "reasoning"] == ["r1", "r2"]
+    assert [p.text for p in second if p.segment == "reasoning"] == ["r3"]
+    assert {p.message for p in first if p.target} == {1, 3}
+    assert {p.message for p in second if p.target} == {6}
+    assert max(p.message for p in second) == 6
+
+
+def test_a_trace_without_an_answer_is_one_sample_in_every_manner():
+    row = {"messages": [USER, USER], "tools": None}
+    for history in ("keep", "strip", "as_is"):
+        assert len(render_samples(row, history=history)) == 1

@@ -1,5 +1,6 @@
 """Tokenizers: equal to the reference on everything, control-token text is text, clear errors."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tracekit import tokenizer_json, tokenizers
 from tracekit.errors import InputError, UsageError
 from tracekit.stress import stress_texts
+from tracekit.tokenizer_json import flat_of
 from tracekit.tokenizers import load
 
 GOLDEN = (
@@ -186,13 +188,10 @@ def test_a_sample_that_differs_is_named(qwen):
     def wrong(batch):
         return qwen.encoder(["x" if t == "other" else t for t in batch])
 
-    import dataclasses
-
     assert dataclasses.replace(qwen, encoder=wrong).sample_check(texts) == [1]
 
 
 def test_a_panic_of_the_fast_backend_falls_back_to_the_reference(qwen, caplog):
-    import dataclasses
 
     class PanicException(BaseException):
         pass
@@ -316,3 +315,33 @@ raise SystemExit(os.waitpid(child, 0)[1])
     env = {**os.environ, "TRACEKIT_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=env, timeout=120)
     assert done.returncode == 0
+
+
+def test_a_sample_that_differs_makes_the_reference_count_the_whole_part(tmp_path, monkeypatch):
+    """A wrong fast encoder must not cost a count: found on real text, told, and counted."""
+    import tracekit
+    from tracekit import tokens
+    from tracekit.recipe import Recipe
+
+    monkeypatch.setenv("TRACEKIT_WORKERS", "0")
+    messages = [
+        {"role": "user", "content": f"What is nine times {k}, and why is it so?"} for k in range(40)
+    ]
+    answer = {"role": "assistant", "content": "Ninety nine and some, since nine is a number."}
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"messages": [m, answer]}) + "\n" for m in messages))
+    recipe = Recipe.from_dict({"sources": {"a": {"path": str(path)}}, "dedupe": False})
+    right = tracekit.run(recipe, work=tmp_path / "w1", out=tmp_path / "s1")
+    qwen = load()
+    wrong = dataclasses.replace(
+        qwen, encoder=lambda texts: flat_of([[1, 2, 3] if "nine" in t else [4] for t in texts])
+    )
+    monkeypatch.setattr(tokenizers, "load", lambda name="qwen3.5": wrong)
+    told = tracekit.run(recipe, work=tmp_path / "w2", out=tmp_path / "s2")
+    assert told.law == right.law
+    counted = [json.loads((tmp_path / s / "manifest.json").read_bytes()) for s in ("s1", "s2")]
+    assert counted[0]["n_tokens"] == counted[1]["n_tokens"] > 0
+    assert any("counted by its reference" in note for note in told.notes)
+    assert not any("counted by its reference" in note for note in right.notes)
+    with pytest.raises(tokenizers.FastDiffers):
+        tokens.measure([{"messages": [*messages[:1], answer], "tools": None}], wrong)

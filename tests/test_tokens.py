@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tracekit import encoded, vocabulary
 from tracekit.pieces import SEGMENTS, RenderError
-from tracekit.render import TEMPLATES, render_row
+from tracekit.render import TEMPLATES, render_row, render_samples
+from tracekit.samples import HISTORIES, samples_of
 from tracekit.schema import trace_table
 from tracekit.tokenizers import load
 from tracekit.tokens import TOKEN_SCHEMA, measure
@@ -98,33 +99,37 @@ def assistant(content, reasoning=None, **more):
     return Message(role="assistant", content=content, reasoning=reasoning, **more)
 
 
-def measured(*traces, tokenizer=None, template="qwen3.5"):
-    table, _ = measure(trace_table(traces), tokenizer or load(), template)
+def measured(*traces, tokenizer=None, template="qwen3.5", history="keep"):
+    table, _ = measure(trace_table(traces), tokenizer or load(), template, history)
     return table.to_pylist()
 
 
-def samples(rows, tokenizer, template="qwen3.5"):
-    """(ids, targets) of each row as a trainer reads them."""
-    for batch in encoded.batches(rows, tokenizer, TEMPLATES[template].render):
-        ids, offsets, target = batch.sample()
-        for start, end in pairwise(offsets):
-            yield ids[start:end].tolist(), target[start:end].tolist()
+def samples(rows, tokenizer, template="qwen3.5", history="keep"):
+    """[(ids, targets)] of each row as a trainer reads them, a pair a sample."""
+    for batch in encoded.batches(rows, tokenizer, TEMPLATES[template], history):
+        ids, offsets, target = batch.samples()
+        pairs = [
+            (ids[start:end].tolist(), target[start:end].tolist())
+            for start, end in pairwise(offsets)
+        ]
+        for first, last in pairwise(batch.samples_T1):
+            yield pairs[first:last]
 
 
-def refusal(row):
+def refusal(row, template="qwen3.5", history="keep"):
     """The reason why the template refuses a row, or None."""
     try:
-        render_row(row)
+        render_samples(row, template, history)
     except RenderError as error:
         return error.code
     return None
 
 
-def one_by_one(row, tokenizer, template="qwen3.5"):
+def one_by_one(pieces, tokenizer):
     """(id, piece) of each token by the slow road: every text between control tokens on its own,
     every token to the piece that holds its first byte."""
     tokens, run = [], []
-    for piece in [*render_row(row, template), None]:
+    for piece in [*pieces, None]:
         if piece is not None and not piece.control:
             run.append(piece)
             continue
@@ -143,43 +148,48 @@ def one_by_one(row, tokenizer, template="qwen3.5"):
     return tokens
 
 
-@settings(max_examples=60, deadline=None)
+MANNERS = [(t, h) for t in ("qwen3.5", "qwen3") for h in HISTORIES]
+
+
+@pytest.mark.parametrize(("template", "history"), MANNERS)
+@settings(max_examples=25, deadline=None)
 @given(any_traces)
-def test_counts_are_those_of_the_ids_and_parts_sum_to_the_whole(traces):
+def test_counts_are_those_of_the_ids_and_parts_sum_to_the_whole(template, history, traces):
     tokenizer = load()
-    table, unrendered = measure(trace_table(traces), tokenizer)
+    table, unrendered = measure(trace_table(traces), tokenizer, template, history)
     assert table.schema.equals(TOKEN_SCHEMA)
     assert table.num_rows == len(traces)
     rows = encoded.rows_of(trace_table(traces))
     refused = {u.row: u.code for u in unrendered}
-    for k, (row, got, (ids, target)) in enumerate(
-        zip(rows, table.to_pylist(), samples(rows, tokenizer), strict=True)
+    for k, (row, got, seen) in enumerate(
+        zip(rows, table.to_pylist(), samples(rows, tokenizer, template, history), strict=True)
     ):
-        assert refused.get(k) == refusal(row)
+        assert refused.get(k) == refusal(row, template, history)
         if k in refused:
             assert set(got.values()) == {None}
-            assert ids == []
+            assert seen == []
             continue
-        slow = one_by_one(row, tokenizer)
-        assert ids == [token for token, _ in slow]
-        assert target == [piece.target for _, piece in slow]
+        slow = [one_by_one(p, tokenizer) for p in render_samples(row, template, history)]
+        assert [ids for ids, _ in seen] == [[token for token, _ in s] for s in slow]
+        assert [t for _, t in seen] == [[piece.target for _, piece in s] for s in slow]
+        pieces = [piece for s in slow for _, piece in s]
         for segment in SEGMENTS:
-            assert got[f"n_{segment}_tokens"] == sum(p.segment == segment for _, p in slow)
-        for m, n in enumerate(got["message_tokens"]):
-            assert n == sum(p.message == m for _, p in slow)
-        assert got["n_tokens"] == got["max_sample_tokens"] == len(ids)
-        assert got["n_target_tokens"] == sum(target)
-        assert sum(got[f"n_{segment}_tokens"] for segment in SEGMENTS) == len(ids)
-        if not row["tools"]:
-            assert sum(got["message_tokens"]) == len(ids)
-        else:
-            assert sum(got["message_tokens"]) < len(ids) - got["n_tools_tokens"]
-        assert len(got["message_tokens"]) == len(row["messages"])
-        assert sum(got["message_target_tokens"]) == sum(target)
-        assert all(
-            part <= whole
-            for part, whole in zip(got["message_target_tokens"], got["message_tokens"], strict=True)
-        )
+            assert got[f"n_{segment}_tokens"] == sum(p.segment == segment for p in pieces)
+        for name, part in (
+            ("message_tokens", pieces),
+            ("message_target_tokens", [p for p in pieces if p.target]),
+            ("message_reasoning_tokens", [p for p in pieces if p.segment == "reasoning"]),
+        ):
+            assert got[name] == [
+                sum(p.message == m for p in part) for m in range(len(row["messages"]))
+            ]
+        assert got["sample_tokens"] == [len(ids) for ids, _ in seen]
+        assert got["n_tokens"] == sum(got["sample_tokens"])
+        assert got["max_sample_tokens"] == max(got["sample_tokens"])
+        assert got["n_target_tokens"] == sum(p.target for p in pieces)
+        assert sum(got[f"n_{segment}_tokens"] for segment in SEGMENTS) == got["n_tokens"]
+        last = next((p for p in reversed(pieces) if p.target), None)
+        assert got["terminated"] == (None if last is None else last.text == "<|im_end|>")
         assert 0 <= got["loop_share"] <= 1
         assert got["exact"] is True
 
@@ -261,7 +271,7 @@ def test_control_token_text_adds_no_turn_end():
         ],
         "tools": None,
     }
-    ((ids, _),) = samples([row], tokenizer)
+    (((ids, _),),) = samples([row], tokenizer)
     assert ids.count(tokenizer.special("<|im_end|>")) == 2
     assert tokenizer.special("<|endoftext|>") not in ids
 
@@ -338,12 +348,7 @@ def test_a_template_whose_control_tokens_the_tokenizer_lacks_counts_them_as_text
 
 @pytest.fixture(scope="module")
 def hugging_face():
-    """Function row -> (ids, mask) of transformers with TRL's training template."""
-    folder = next(
-        (p / "trl" for p in map(Path, sys.path) if (p / "trl" / "chat_templates").is_dir()), None
-    )
-    if folder is None:
-        pytest.skip("trl is not installed")
+    """Function (row, marked template) -> (ids, mask) of transformers."""
     transformers = pytest.importorskip("transformers")
     import tokenizers
 
@@ -351,12 +356,11 @@ def hugging_face():
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizers.Tokenizer.from_str(json.dumps(value)), eos_token="<|im_end|>"
     )
-    template = (folder / "chat_templates" / "qwen3_5_think_training.jinja").read_text("utf-8")
 
-    def encode(row):
+    def encode(messages, tools, template):
         out = tokenizer.apply_chat_template(
-            [message_value(m) for m in row["messages"]],
-            tools=[tool_value(t) for t in row["tools"]] if row["tools"] else None,
+            [message_value(m) for m in messages],
+            tools=[tool_value(t) for t in tools] if tools else None,
             chat_template=template,
             return_dict=True,
             return_assistant_tokens_mask=True,
@@ -364,6 +368,54 @@ def hugging_face():
         return out["input_ids"], [bool(x) for x in out["assistant_masks"]]
 
     return encode
+
+
+def shipped(name):
+    """Text of a template that the installed trl ships."""
+    folder = next(
+        (p / "trl" for p in map(Path, sys.path) if (p / "trl" / "chat_templates").is_dir()), None
+    )
+    if folder is None:
+        pytest.skip("trl is not installed")
+    return (folder / "chat_templates" / name).read_text("utf-8")
+
+
+BLOCK_END = """        {{- '<|im_end|>\\n' }}
+        {%- endgeneration %}"""
+ENDS_AT_THE_TOKEN = """        {{- '<|im_end|>' }}
+        {%- endgeneration %}
+        {{- '\\n' }}"""
+
+
+def up_to_the_end_token(template):
+    """TRL's training template with its generation block ending on the end token.
+
+    That is the one difference of our masks: TRL trains the line break behind it too.
+    """
+    assert template.count(BLOCK_END) == 1
+    return template.replace(BLOCK_END, ENDS_AT_THE_TOKEN)
+
+
+def marked(template):
+    """An inference template with generation marks, from after the role to the end token."""
+    start = "'<|im_start|>' + message.role + '\\n"
+    for old, new in (
+        (
+            "        {%- if loop.index0 > ns.last_query_index %}\n",
+            "        {{- '<|im_start|>assistant\\n' }}{% generation %}"
+            "{%- if loop.index0 > ns.last_query_index %}\n",
+        ),
+        ("            {{- " + start + "<think>", "            {{- '<think>"),
+        ("            {{- " + start + "' + content }}", "            {{- content }}"),
+        (
+            "        {{- '<|im_end|>\\n' }}\n    {%- elif message.role == \"tool\"",
+            "        {{- '<|im_end|>' }}{% endgeneration %}{{- '\\n' }}\n"
+            '    {%- elif message.role == "tool"',
+        ),
+    ):
+        assert template.count(old) == 1, old
+        template = template.replace(old, new)
+    return template
 
 
 def without_flags(t):
@@ -374,14 +426,67 @@ def without_flags(t):
 
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=120, deadline=None)
+@pytest.mark.parametrize("name", ["qwen3.5", "qwen3"])
+@settings(max_examples=100, deadline=None)
 @given(trace_=conversations(*CHUNKS).map(without_flags))
-def test_ids_and_targets_are_those_of_transformers_and_trl(hugging_face, trace_):
+def test_ids_and_targets_are_those_of_transformers_with_trls_template(hugging_face, name, trace_):
+    file = {"qwen3.5": "qwen3_5_think_training.jinja", "qwen3": "qwen3_training.jinja"}[name]
+    template = up_to_the_end_token(shipped(file))
     (row,) = trace_table([trace_]).to_pylist()
-    event("refused" if refusal(row) else "compared")
+    event("refused" if refusal(row, name) else "compared")
+    if refusal(row, name):
+        return
+    (((ids, target),),) = samples([row], load(), name)
+    assert (ids, target) == hugging_face(row["messages"], row["tools"], template)
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=100, deadline=None)
+@given(trace_=conversations(*CHUNKS).map(without_flags))
+def test_trl_trains_one_token_a_message_more_the_line_break(hugging_face, trace_):
+    template = shipped("qwen3_5_think_training.jinja")
+    (row,) = trace_table([trace_]).to_pylist()
     if refusal(row):
         return
-    ((ids, target),) = samples([row], load())
-    expected_ids, expected_mask = hugging_face(row)
-    assert ids == expected_ids
-    assert target == expected_mask
+    (((ids, target),),) = samples([row], load())
+    theirs, mask = hugging_face(row["messages"], row["tools"], template)
+    assert ids == theirs
+    more = [k for k, (ours, trl) in enumerate(zip(target, mask, strict=True)) if ours != trl]
+    end, line_break = load().special("<|im_end|>"), load().encode_flat(["\n"])[0][0]
+    assert all(mask[k] and ids[k] == line_break and ids[k - 1] == end for k in more)
+    assert len(more) == sum(m["role"] == "assistant" for m in row["messages"])
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("history", ["strip", "as_is"])
+@settings(max_examples=100, deadline=None)
+@given(trace_=conversations(*CHUNKS).map(without_flags))
+def test_stripped_samples_are_what_the_inference_template_makes_of_each_query(
+    hugging_face, history, trace_
+):
+    template = marked(shipped("qwen3_5_think.jinja"))
+    (row,) = trace_table([trace_]).to_pylist()
+    if refusal(row, history=history):
+        return
+    messages = row["messages"]
+    plan = samples_of(messages, history, TEMPLATES["qwen3.5"].is_query)
+    (seen,) = samples([row], load(), history=history)
+    event(f"{len(plan)} samples")
+    for sample, (ids, target) in zip(plan, seen, strict=True):
+        theirs, mask = hugging_face(messages[: sample.end], row["tools"], template)
+        assert ids == theirs
+        # History is not trained on: all marks before the sample's own messages go.
+        before, _ = hugging_face_prefix(hugging_face, messages, row["tools"], sample, template)
+        assert target == [False] * before + mask[before:]
+
+
+def hugging_face_prefix(hugging_face, messages, tools, sample, template):
+    """(tokens before the own messages of a sample, their ids)."""
+    if sample.own == 0:
+        return 0, []
+    # The own messages begin with their query, so what is before ends where that turn starts.
+    whole, _ = hugging_face(messages[: sample.end], tools, template)
+    alone, _ = hugging_face(messages[sample.own : sample.end], None, template)
+    return len(whole) - len(alone), whole[: len(whole) - len(alone)]

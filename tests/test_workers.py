@@ -1,11 +1,14 @@
 """A worker may die, hang or run out of memory: the run ends, exactly the guilty row is named."""
 
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 import worker_jobs
-from tracekit.errors import InputError
+from tracekit.errors import InputError, StorageError
 from tracekit.executors import WorkerBug, run_inline, run_jobs, run_processes
 from worker_jobs import N_ROWS
 
@@ -62,3 +65,31 @@ def test_no_worker_outlives_the_run() -> None:
     found.close()
     left = {p.pid for p in psutil.Process(os.getpid()).children(recursive=True)} - before
     assert not [pid for pid in left if "tracker" not in " ".join(psutil.Process(pid).cmdline())]
+
+
+def test_a_script_without_a_main_guard_runs_with_processes(tmp_path):
+    """`multiprocessing` would start the script again in each worker."""
+    record = {"messages": [{"role": "user", "content": "9*4?"},
+                           {"role": "assistant", "content": "36"}]}  # fmt: skip
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n", "utf-8")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import tracekit\n"
+        "from tracekit.recipe import Recipe\n"
+        "print('once')\n"
+        "recipe = Recipe.from_dict({'sources': {'a': {'path': 'a.jsonl'}}})\n"
+        "print(tracekit.run(recipe, work='work', out='out').law[-1])\n",
+        "utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120,
+        env={**os.environ, "TRACEKIT_WORKERS": "2"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["once", "1 traces = 1 in shards + 0 dropped"]
+
+
+def test_workers_that_die_before_any_record_end_with_advice_and_no_traceback():
+    with pytest.raises(StorageError, match="before they reached a record") as caught:
+        list(run_processes(worker_jobs.die_at_once, [0], workers=1))
+    assert "--workers 1" in str(caught.value)

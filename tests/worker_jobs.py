@@ -50,3 +50,8 @@ def refuse(job: int, trouble: Any, note: Any) -> int:
     from tracekit.errors import InputError
 
     raise InputError("no", where=f"job {job}", fix="none")
+
+
+def die_at_once(job: int, trouble: Any, note: Any) -> None:
+    """Ends before it notes a row."""
+    os._exit(3)

@@ -17,9 +17,12 @@ _PUBLIC = {
     "Message": "types",
     "ToolCall": "types",
     "Tool": "types",
+    "Container": "plugged",
     "Dialect": "dialects",
     "Record": "dialects",
+    "draft": "drafting",
     "run": "running",
+    "sniff": "sniffing",
     "ingest": "stages",
     "measure": "stages",
     "decide_stage": "stages",
@@ -37,11 +40,14 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from tracekit.dialects import Dialect, Record
+    from tracekit.drafting import draft
     from tracekit.opened import open
+    from tracekit.plugged import Container
     from tracekit.recipe import Recipe
     from tracekit.report import Report
     from tracekit.running import run
     from tracekit.sketch import shingle_hash
+    from tracekit.sniffing import sniff
     from tracekit.stages import decide_stage, ingest, measure, shard
     from tracekit.types import Message, Tool, ToolCall, Trace
     from tracekit.verifying import verify

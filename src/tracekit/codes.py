@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-CodeKind: TypeAlias = Literal["reject", "finding", "repair", "drop", "event"]
+CodeKind: TypeAlias = Literal["reject", "finding", "repair", "drop", "mask", "event"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,8 @@ class Code:
     """snake_case, stored for ever."""
     kind: CodeKind
     """reject: a record that never became a trace. finding: something seen in a trace.
-    repair: a counted change. drop: a decision that removes. event: a record that is no message."""
+    repair: a counted change. drop: a decision that removes. mask: a decision that takes messages
+    out of the targets. event: a record that is no message."""
     what: str
     """One sentence: when it is given."""
     why: str = ""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tracekit import yamldocs
 from tracekit.codes import Code
 from tracekit.cutting import Slice
 from tracekit.documents import MemberScanner, member_text
@@ -49,6 +50,23 @@ CODES = (
         what="The file expands beyond the limit (1,000 to one), or asks for too much memory.",
         why="Such a file fills memory and disk; it is an accident or an attack.",
         fix="Raise `expansion_ratio` if the file is yours and right.",
+    ),
+    Code(
+        name="unreadable_member",
+        kind="reject",
+        what="A member of an archive is encrypted, damaged or packed in an unknown way.",
+        fix="Unpack the archive by hand, or fetch it again.",
+    ),
+    Code(
+        name="member_not_json",
+        kind="reject",
+        what="A member of an archive is neither JSON nor JSON Lines by its name.",
+        fix="Unpack it if it holds records.",
+    ),
+    Code(
+        name="invalid_yaml",
+        kind="reject",
+        what="A document of a YAML file does not parse; the detail says where.",
     ),
     Code(
         name="unreadable_rows",
@@ -119,8 +137,10 @@ def _records(file: Any, part: Slice, limits: Limits) -> Iterator[RawRecord]:
         return _lines(file, part, limits)
     if part.framing == "fault":
         return _fault(file, part)
-    if part.framing == "json_document":
+    if part.framing in ("json_document", "text"):
         return _document(file, part, limits)
+    if part.framing == "yaml":
+        return _yaml(file, part, limits)
     return _members(file, part, limits)
 
 
@@ -174,7 +194,50 @@ def _document(file: Any, part: Slice, limits: Limits) -> Iterator[RawRecord]:
     raw = read_source(file, size)
     if len(raw) < size:
         raise _altered(part, part.start + len(raw))
-    yield _record(part.first_row, raw, part.start, part.end, raw, keyed=False)
+    if part.framing == "text":
+        yield _text(part, raw)
+    else:
+        yield _record(part.first_row, raw, part.start, part.end, raw, keyed=False)
+
+
+def _text(part: Slice, raw: bytes) -> RawRecord:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = "not_utf8", f"byte {error.start}: {error.reason}"
+        return RawRecord(part.first_row, raw, None, problem, part.start, part.end)
+    return RawRecord(part.first_row, raw, text, None, part.start, part.end)
+
+
+def _yaml(file: Any, part: Slice, limits: Limits) -> Iterator[RawRecord]:
+    documents = yamldocs.Documents()
+    row, at, start = part.first_row, part.start, part.start
+    held = bytearray()
+
+    def close(end: int) -> RawRecord:
+        raw = bytes(held)
+        if end - start > limits.record_bytes:
+            return _too_large(row, raw, start, end, limits)
+        try:
+            return RawRecord(row, raw, yamldocs.value_of(raw), None, start, end)
+        except BadRecord as error:
+            return RawRecord(row, raw, None, (error.code, error.detail), start, end)
+
+    whole_line = True  # a line may come in pieces; only its beginning can be a mark
+    while at < part.end:
+        line = file.readline(min(READ_BYTES, part.end - at))
+        if not line:
+            raise _altered(part, at)
+        if whole_line and documents.take(line):
+            yield close(at)
+            held.clear()
+            row, start = row + 1, at
+        whole_line = line.endswith(b"\n")
+        at += len(line)
+        if len(held) <= limits.record_bytes:
+            held += line
+    if documents.filled:
+        yield close(at)
 
 
 def _fault(file: Any, part: Slice) -> Iterator[RawRecord]:

@@ -68,8 +68,12 @@ def cutter(framing: Framing, part_bytes: int) -> Cutter:
     """Cutter of a text framing."""
     if framing == "lines":
         return LineCutter(part_bytes)
-    if framing == "json_document":
+    if framing in ("json_document", "text"):
         return WholeCutter()
+    if framing == "yaml":
+        from tracekit.yamldocs import YamlCutter
+
+        return YamlCutter(part_bytes)
     return MemberCutter(framing, part_bytes)
 
 
@@ -119,6 +123,16 @@ class LineCutter:
         self._cuts.append(Cut(self._start_row, self._start, end))
         self._start = end
         self._start_row = next_row
+
+    def refuse(self, n_bytes: int, fault: tuple[str, str]) -> None:
+        """The next line, of so many bytes with its newline, is a fault; others follow."""
+        if self._at > self._start:
+            self._cut(self._at, self._n_newlines)
+        self._at += n_bytes
+        self._cuts.append(Cut(self._n_newlines, self._start, self._at, fault))
+        self._n_newlines += 1
+        self._start = self._border = self._at
+        self._start_row = self._n_newlines
 
     def finish(self, fault: tuple[str, str] | None = None) -> Cuts:
         n_rows = self._n_newlines

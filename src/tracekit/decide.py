@@ -6,17 +6,18 @@ only, so the winner that a duplicate names is in the shards. Nothing here reads 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from tracekit import dedupe
+from tracekit import dedupe, shared_prefixes
 from tracekit.errors import UsageError, did_you_mean
 from tracekit.rules import Rule, RuleSet
 
-VERSION = 1
+VERSION = 2
 
 LEDGER_SCHEMA: dict[str, pl.DataType] = {
     "id": pl.String(),
@@ -39,6 +40,15 @@ LEDGER_SCHEMA: dict[str, pl.DataType] = {
 """`rule` is the place in declared order: the first dropping row of a trace is its `dropped_by`."""
 
 
+PREFIX_SCHEMA: dict[str, pl.DataType] = {
+    "trace": pl.Int32(),
+    "message": pl.Int32(),
+    "told": pl.UInt64(),
+    "thought": pl.UInt64(),
+    "n_target_tokens": pl.Int64(),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of all traces: narrow tables, one order."""
@@ -49,6 +59,9 @@ class Evidence:
     """trace (row number in `traces`), code, message, call, field, start, end, value, detail."""
     pairs: pl.DataFrame
     """a, b (row numbers in `traces`), task_jaccard, target_jaccard: verified, from the floor up."""
+    prefixes: Callable[[], pl.DataFrame] = lambda: pl.DataFrame(schema=PREFIX_SCHEMA)
+    """Loads what each message of an assistant has before it: trace, message, told, thought,
+    n_target_tokens; one row a message that has targets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +71,8 @@ class Decisions:
     ledger: pl.DataFrame
     """Columns of LEDGER_SCHEMA, sorted by id and rule."""
     traces: pl.DataFrame
-    """id, source, kept, dropped_by, in the order of the evidence."""
+    """id, source, kept, dropped_by, untrained (messages that another trace trains),
+    n_target_tokens (without those), in the order of the evidence."""
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:
@@ -78,10 +92,59 @@ def decide(evidence: Evidence, rules: RuleSet) -> Decisions:
     single = pl.concat(spoken)
     survives = np.ones(traces.height, np.bool_)
     survives[single.filter(pl.col("action") == "drop")["trace"].to_numpy()] = False
+    masks = pl.DataFrame(schema=_MASKS)
     if rules.threshold is not None:
-        same = _duplicates(evidence, rules, survives, place=10 + len(rules.rules))
+        place = 10 + len(rules.rules)
+        prefixes = _prefixes(evidence, rules) if rules.shared_once else None
+        same = _duplicates(evidence, rules, survives, prefixes, place)
         single = pl.concat([single, same])
-    return _ledger(traces, single)
+        if prefixes is not None:
+            survives[same["trace"].to_numpy()] = False
+            masks = _shared(prefixes, survives)
+            single = pl.concat([single, _mask_rows(masks, place + 3)])
+    return _ledger(traces, single, masks)
+
+
+_MASKS = {
+    "trace": pl.Int32(),
+    "message": pl.Int32(),
+    "winner": pl.Int32(),
+    "n_target_tokens": pl.Int64(),
+}
+
+
+def _prefixes(evidence: Evidence, rules: RuleSet) -> pl.DataFrame:
+    """Prefixes with what decides between their traces."""
+    traces = evidence.traces.select(
+        pl.int_range(pl.len(), dtype=pl.Int32).alias("trace"),
+        "n_messages",
+        pl.col("session_id").alias("session"),
+        pl.col("parent_id").alias("parent"),
+    ).with_columns(pl.Series("rank", keep_ranks(evidence, rules), dtype=pl.Int64))
+    return evidence.prefixes().join(traces, on="trace")
+
+
+def _alive(prefixes: pl.DataFrame, survives: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    return prefixes.filter(pl.Series(survives).gather(prefixes["trace"]))
+
+
+def _shared(prefixes: pl.DataFrame, survives: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    alive = _alive(prefixes, survives)
+    return shared_prefixes.shared(alive).join(
+        alive.select("trace", "message", "n_target_tokens"), on=["trace", "message"]
+    ).select(list(_MASKS))  # fmt: skip
+
+
+def _mask_rows(masks: pl.DataFrame, place: int) -> pl.DataFrame:
+    """One ledger row a trace and the trace that trains its messages."""
+    rows = masks.group_by("trace", "winner", maintain_order=True).agg(
+        pl.col("message").first(),
+        pl.len().cast(pl.Float64).alias("value"),
+        (pl.col("n_target_tokens").sum().cast(pl.String) + " tokens are trained there").alias(
+            "detail"
+        ),
+    )
+    return _rows(rows, stage="dedupe", rule=place, code="shared_prefix", action="mask")
 
 
 _SPOKEN = {
@@ -235,13 +298,22 @@ def keep_ranks(evidence: Evidence, rules: RuleSet) -> npt.NDArray[np.int64]:
 
 
 def _duplicates(
-    evidence: Evidence, rules: RuleSet, survives: npt.NDArray[np.bool_], place: int
+    evidence: Evidence,
+    rules: RuleSet,
+    survives: npt.NDArray[np.bool_],
+    prefixes: pl.DataFrame | None,
+    place: int,
 ) -> pl.DataFrame:
     assert rules.threshold is not None
     ranks = keep_ranks(evidence, rules)
     exact = dedupe.exact(evidence.traces["content_hash"].to_arrow(), ranks, survives)
     same = exact.winner_T
-    losers = dedupe.greedy(ranks, survives & (same < 0), evidence.pairs.to_arrow(), rules.threshold)
+    alive = survives & (same < 0)
+    inside = pl.DataFrame(schema={"trace": pl.Int32, "winner": pl.Int32, "value": pl.Float64})
+    if prefixes is not None:
+        inside = shared_prefixes.contained(_alive(prefixes, alive))
+        alive[inside["trace"].to_numpy()] = False
+    losers = dedupe.greedy(ranks, alive, evidence.pairs.to_arrow(), rules.threshold)
     near, similarity = losers.winner_T, losers.similarity_T
     exact_rows = pl.DataFrame({"trace": np.flatnonzero(same >= 0), "winner": same[same >= 0]})
     near_rows = pl.DataFrame(
@@ -253,9 +325,12 @@ def _duplicates(
         }
     )
     # A copy of a trace that itself lost to a near duplicate names the trace that is in the shards.
-    final = np.where(near >= 0, near, np.arange(len(near)))
+    into = np.arange(len(near))
+    into[inside["trace"].to_numpy()] = inside["winner"].to_numpy()
+    final = np.where(near >= 0, near, np.arange(len(near)))[into]
+    inside = inside.with_columns(pl.Series("winner", final[inside["winner"].to_numpy()]))
     winner = exact_rows["winner"].to_numpy()
-    alike = np.where(near[winner] >= 0, similarity[winner], 1.0)
+    alike = np.where(near[winner] >= 0, similarity[winner], 1.0)  # to what it lost to itself
     exact_rows = exact_rows.with_columns(
         pl.Series("winner", final[winner]),
         pl.Series("similarity", alike),
@@ -264,10 +339,11 @@ def _duplicates(
     return pl.concat(
         [
             _rows(exact_rows, stage="dedupe", rule=place, code="exact_duplicate", action="drop"),
+            _rows(inside, stage="dedupe", rule=place + 1, code="contained", action="drop"),
             _rows(
                 near_rows,
                 stage="dedupe",
-                rule=place + 1,
+                rule=place + 2,
                 code="near_duplicate",
                 action="drop",
                 threshold=rules.threshold,
@@ -276,7 +352,7 @@ def _duplicates(
     )
 
 
-def _ledger(traces: pl.DataFrame, spoken: pl.DataFrame) -> Decisions:
+def _ledger(traces: pl.DataFrame, spoken: pl.DataFrame, masks: pl.DataFrame) -> Decisions:
     names = traces.select("trace", "id", "source")
     winners = names.select(pl.col("trace").alias("winner"), pl.col("id").alias("winner_id"))
     ledger = (
@@ -292,7 +368,20 @@ def _ledger(traces: pl.DataFrame, spoken: pl.DataFrame) -> Decisions:
         .group_by("trace", maintain_order=True)
         .agg(pl.col("code").first().alias("dropped_by"))
     )
-    decided = names.join(first_drop, on="trace", how="left", maintain_order="left").select(
-        "id", "source", pl.col("dropped_by").is_null().alias("kept"), "dropped_by"
+    untrained = masks.sort("trace", "message").group_by("trace", maintain_order=True).agg(
+        pl.col("message").alias("untrained"), pl.col("n_target_tokens").sum().alias("n_fewer")
+    )  # fmt: skip
+    decided = (
+        names.with_columns(traces["n_target_tokens"])
+        .join(first_drop, on="trace", how="left", maintain_order="left")
+        .join(untrained, on="trace", how="left", maintain_order="left")
+        .select(
+            "id",
+            "source",
+            pl.col("dropped_by").is_null().alias("kept"),
+            "dropped_by",
+            pl.col("untrained").fill_null([]),
+            pl.col("n_target_tokens") - pl.col("n_fewer").fill_null(0),
+        )
     )
     return Decisions(ledger, decided)

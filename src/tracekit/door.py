@@ -146,8 +146,10 @@ def row_bytes(array: pa.Array) -> Any:
             total += row_bytes(child)
         return total
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        child = row_bytes(array.flatten())
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        if pa.types.is_integer(kind.value_type):
+            return lengths.astype(np.int64) * (kind.value_type.bit_width // 8) + 8
+        child = row_bytes(array.flatten())
         ends = np.cumsum(lengths.astype(np.int64))
         sums = np.concatenate([[0], np.cumsum(child)])
         return sums[ends] - sums[ends - lengths] + 8

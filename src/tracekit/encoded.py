@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -22,31 +22,22 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tracekit.pieces import (
-    ANSWER,
-    CALL,
     CONTROL_SHIFT,
-    CONTROLS,
     OUTSIDE,
-    REASONING,
-    RESULT,
     SEGMENT_BITS,
-    SEGMENTS,
     TARGET,
-    USER,
     RenderError,
     Rendering,
     Row,
 )
-from tracekit.render import Render
+from tracekit.render import Template
+from tracekit.samples import History
 from tracekit.tokenizers import Tokenizer, without_surrogates
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
 BATCH_CHARS = 8 << 20
 """Text of one encode call: enough to pay for the call, little enough to hold beside a part."""
-
-_VARIED = np.isin(np.arange(len(SEGMENTS)), (USER, REASONING, ANSWER, CALL, RESULT))
-"""Segments whose text differs from trace to trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +65,34 @@ class Batch:
     piece_U: Ints
     segment_U: Ints
     target_U: npt.NDArray[np.bool_]
+    end_U: npt.NDArray[np.bool_]
+    """Is the use the token that ends a turn?"""
+    own_U: npt.NDArray[np.bool_]
+    """Is its message one that the sample is there for, or history? False without a message."""
     message_U: Ints
     """Message among all of the batch; -1 for what belongs to none."""
-    uses_T1: Ints
+    uses_K1: Ints
+    samples_T1: Ints
     messages_T1: Ints
     inexact_P: npt.NDArray[np.bool_]
     unrendered: tuple[Unrendered, ...]
 
-    def sample(self) -> tuple[npt.NDArray[np.uint32], Ints, npt.NDArray[np.bool_]]:
-        """(ids_N, offsets_T1, target_N) as a trainer reads them; unrendered traces are empty."""
-        low_U = self.low_P[self.piece_U]
-        n_U = self.high_P[self.piece_U] - low_U
+    def sample_tokens(self) -> Ints:
+        """Tokens of each sample."""
+        return np.diff(_offsets((self.high_P - self.low_P)[self.piece_U])[self.uses_K1])
+
+    def samples(
+        self, first: int = 0, end: int | None = None
+    ) -> tuple[npt.NDArray[np.uint32], Ints, npt.NDArray[np.bool_]]:
+        """(ids_N, offsets_K1, target_N) of some samples; refused traces have no sample."""
+        uses_K1 = self.uses_K1[first : None if end is None else end + 1]
+        at = slice(int(uses_K1[0]), int(uses_K1[-1]))
+        low_U = self.low_P[self.piece_U[at]]
+        n_U = self.high_P[self.piece_U[at]] - low_U
         ends_U1 = _offsets(n_U)
         place_N = np.repeat(low_U - ends_U1[:-1], n_U) + np.arange(ends_U1[-1])
-        return self.ids_N[place_N], ends_U1[self.uses_T1], np.repeat(self.target_U, n_U)
+        offsets_K1 = ends_U1[uses_K1 - at.start]
+        return self.ids_N[place_N], offsets_K1, np.repeat(self.target_U[at], n_U)
 
 
 def _offsets(lengths: npt.ArrayLike) -> Ints:
@@ -146,59 +151,81 @@ def _lists(array: pa.Array, values: list[Any]) -> list[list[Any]]:
     return [values[end - n : end] for n, end in zip(lengths.tolist(), ends, strict=True)]
 
 
-def batches(rows: Sequence[Row], tokenizer: Tokenizer, render: Render) -> Iterator[Batch]:
-    """Encoded batches that together hold every row once, in order; at least one."""
+@dataclass(slots=True)
+class _Layout:
+    """Which pieces are whose, while rows are rendered."""
+
+    piece_ends_K: list[int] = field(default_factory=list)
+    end_K: list[int] = field(default_factory=list)
+    """Messages of each sample."""
+    own_K: list[int] = field(default_factory=list)
+    n_samples_T: list[int] = field(default_factory=list)
+    n_messages_T: list[int] = field(default_factory=list)
+
+
+def batches(
+    rows: Sequence[Row], tokenizer: Tokenizer, template: Template, history: History = "keep"
+) -> Iterator[Batch]:
+    """Encoded batches that together hold every row once, in order; at least one.
+
+    FastDiffers: the tokenizer's fast encoder is wrong on a text; its `by_reference()` is not.
+    """
     first = 0
     while True:
         out = Rendering()
-        piece_ends: list[int] = []
-        message_ends: list[int] = []
+        layout = _Layout()
         unrendered: list[Unrendered] = []
         n_chars = 0
         for k in range(first, len(rows)):
             row = rows[k]
             n_pieces, n_messages = len(out.texts), len(out.message_ends)
+            samples = template.samples(row["messages"], history)
+            ends = []
             try:
-                render(row, out)
+                for sample in samples:
+                    template.render(row, sample, out)
+                    ends.append(len(out.texts))
             except RenderError as error:
                 unrendered.append(Unrendered(k, error.code, error.detail, error.message))
                 del out.texts[n_pieces:], out.labels[n_pieces:], out.message_ends[n_messages:]
-                out.message_ends += [n_pieces] * len(row["messages"])
-            piece_ends.append(len(out.texts))
-            message_ends.append(len(out.message_ends))
+                samples, ends = [], []
+            layout.piece_ends_K += ends
+            layout.end_K += [sample.end for sample in samples]
+            layout.own_K += [sample.own for sample in samples]
+            layout.n_samples_T.append(len(samples))
+            layout.n_messages_T.append(len(row["messages"]))
             n_chars += sum(map(len, out.texts[n_pieces:]))
             if n_chars >= BATCH_CHARS:
                 break
-        yield _encode(out, piece_ends, message_ends, first, unrendered, tokenizer)
-        first += len(piece_ends)
+        yield _encode(out, layout, first, unrendered, tokenizer, template.end)
+        first += len(layout.n_samples_T)
         if first >= len(rows):
             return
 
 
 def _encode(
     out: Rendering,
-    piece_ends: list[int],
-    message_ends: list[int],
+    layout: _Layout,
     first: int,
     unrendered: list[Unrendered],
     tokenizer: Tokenizer,
+    end: str,
 ) -> Batch:
     """One call of the tokenizer for all texts between control tokens, then tokens of each piece."""
     chars = np.fromiter(map(len, out.texts), np.int64, len(out.texts))
     given = np.flatnonzero(chars)
     kept = _offsets(chars > 0)
-    uses_T1 = kept[np.array([0, *piece_ends])]
+    uses_K1 = kept[np.array([0, *layout.piece_ends_K])]
     texts = out.texts if len(given) == len(chars) else [out.texts[k] for k in given]
     label_U = np.array(out.labels, np.int64)[given]
-    control_ids = [tokenizer.specials.get(name, -1) for name in CONTROLS]
+    control_ids = [tokenizer.specials.get(name, -1) for name in out.controls]
     # Number 0 is no control token, and one that the tokenizer lacks is text like any other.
     control_of_number = np.array([-1, *control_ids])
     number_U = label_U >> CONTROL_SHIFT
     plain_U = control_of_number[number_U] < 0
-    segment_U = label_U & SEGMENT_BITS
 
     bytes_U, changes_U = _utf8(texts, chars[given], tokenizer.nfc)
-    runs = _runs(texts, plain_U, _VARIED[segment_U], uses_T1)
+    runs = _runs(texts, plain_U, uses_K1)
     use_P = np.repeat(runs.first_S - runs.pieces_S1[:-1], np.diff(runs.pieces_S1)) + np.arange(
         runs.pieces_S1[-1]
     )
@@ -210,32 +237,54 @@ def _encode(
             pieces = texts[start : start + at.stop - at.start]
             runs.texts[s], bytes_P[at] = _normalised(pieces)
 
+    tokenizer.check_samples(runs.texts)
     ids_N, offsets_S1 = tokenizer.encode_flat(runs.texts)
     low_P, high_P = _token_ranges(
         tokenizer.bytes_per_id_V[ids_N], offsets_S1, bytes_P, runs.pieces_S1
     )
     n_pieces = len(bytes_P)
-    at_control = len(ids_N) + np.arange(len(CONTROLS))
+    at_control = len(ids_N) + np.arange(len(control_ids))
     inexact_S = np.zeros(len(runs.texts), np.bool_)
     inexact_S[tokenizer.inexact(runs.texts)] = True
-    inexact_P = np.zeros(n_pieces + len(CONTROLS), np.bool_)
+    inexact_P = np.zeros(n_pieces + len(control_ids), np.bool_)
     inexact_P[:n_pieces] = np.repeat(inexact_S, np.diff(runs.pieces_S1))
-    ends_M1 = np.array([0, *out.message_ends], np.int64)
-    message_L = np.repeat(np.arange(len(out.message_ends)), np.diff(ends_M1))
+    message_U, own_U = _owners(out, layout, given, label_U)
+    is_end = [False, *(name == end for name in out.controls)]
     return Batch(
         first=first,
-        n_traces=len(piece_ends),
+        n_traces=len(layout.n_samples_T),
         ids_N=np.concatenate([ids_N, np.maximum(control_ids, 0).astype(np.uint32)]),
         low_P=np.concatenate([low_P, at_control]),
         high_P=np.concatenate([high_P, at_control + 1]),
         piece_U=np.where(plain_U, runs.piece_U, n_pieces + number_U - 1),
-        segment_U=segment_U,
+        segment_U=label_U & SEGMENT_BITS,
         target_U=(label_U & TARGET) > 0,
-        message_U=np.where(label_U & OUTSIDE, -1, message_L[given]),
-        uses_T1=uses_T1,
-        messages_T1=np.array([0, *message_ends], np.int64),
+        end_U=np.array(is_end)[number_U],
+        own_U=own_U,
+        message_U=message_U,
+        uses_K1=uses_K1,
+        samples_T1=_offsets(layout.n_samples_T),
+        messages_T1=_offsets(layout.n_messages_T),
         inexact_P=inexact_P,
         unrendered=tuple(unrendered),
+    )
+
+
+def _owners(
+    out: Rendering, layout: _Layout, given: Ints, label_U: Ints
+) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """(message_U, own_U): samples tell their messages one after the other, from 0 on."""
+    begins_K = np.repeat(_offsets(layout.n_messages_T)[:-1], layout.n_samples_T)
+    end_K = np.array(layout.end_K, np.int64)
+    within_L = np.arange(int(end_K.sum())) - np.repeat(_offsets(end_K)[:-1], end_K)
+    message_L = within_L + np.repeat(begins_K, end_K)
+    own_L = within_L >= np.repeat(np.array(layout.own_K, np.int64), end_K)
+    ends_L = np.array([0, *out.message_ends], np.int64)
+    n_pieces_L = ends_L[1:] - ends_L[:-1]
+    outside_U = (label_U & OUTSIDE) > 0
+    return (
+        np.where(outside_U, -1, np.repeat(message_L, n_pieces_L)[given]),
+        np.repeat(own_L, n_pieces_L)[given] & ~outside_U,
     )
 
 
@@ -278,33 +327,27 @@ class _Runs:
     """Piece that each use is of; meaningless at control tokens."""
 
 
-def _runs(
-    texts: list[str], plain_U: npt.NDArray[np.bool_], varied_U: npt.NDArray[np.bool_], uses_T1: Ints
-) -> _Runs:
-    """Join the uses between control tokens and between traces."""
+def _runs(texts: list[str], plain_U: npt.NDArray[np.bool_], uses_K1: Ints) -> _Runs:
+    """Join the uses between control tokens and between samples."""
     after_U = np.zeros(len(texts), np.bool_)
     after_U[1:] = plain_U[:-1]
-    after_U[uses_T1[:-1][uses_T1[:-1] < len(texts)]] = False
+    after_U[uses_K1[:-1][uses_K1[:-1] < len(texts)]] = False
     begins_U = plain_U & ~after_U
     first_R = np.flatnonzero(begins_U)
     run_U = np.cumsum(begins_U) - 1
     n_R = np.bincount(run_U[plain_U], minlength=len(first_R))
-    varied_R = np.bincount(run_U[plain_U], weights=varied_U[plain_U], minlength=len(first_R)) > 0
     known: dict[str | tuple[str, ...], int] = {}
     joined: list[str] = []
     owners: list[int] = []
     slots: list[int] = []
-    for r, (start, n, varied) in enumerate(
-        zip(first_R.tolist(), n_R.tolist(), varied_R.tolist(), strict=True)
-    ):
-        slot = len(joined)
-        if not varied:
-            key = texts[start] if n == 1 else tuple(texts[start : start + n])
-            slot = known.setdefault(key, slot)
+    for r, (start, n) in enumerate(zip(first_R.tolist(), n_R.tolist(), strict=True)):
+        # Not the joined text: where its pieces end is part of what is looked up.
+        key = texts[start] if n == 1 else tuple(texts[start : start + n])
+        slot = known.setdefault(key, len(joined))
         slots.append(slot)
         if slot == len(joined):
             owners.append(r)
-            joined.append("".join(texts[start : start + n]))
+            joined.append("".join(key))
     own = np.array(owners, np.int64)
     pieces_S1 = _offsets(n_R[own])
     base_R = pieces_S1[np.array(slots, np.int64)] - first_R

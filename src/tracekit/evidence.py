@@ -10,17 +10,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tracekit import door, edits, findings, sketch, text, tokenizers, tokens
+from tracekit import (
+    door,
+    edits,
+    findings,
+    render,
+    sketch,
+    template_lint,
+    text,
+    tokenizers,
+    tokens,
+)
 from tracekit.columns import columns_of
 from tracekit.executors import Note, Trouble
 from tracekit.findings import Finding
 from tracekit.manifest import Manifest, fingerprint
+from tracekit.samples import History
 from tracekit.schema import TRACE_SCHEMA, trace_of_row, trace_table
 from tracekit.workspace import Workspace
 
@@ -36,6 +47,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     "findings": findings.FINDING_SCHEMA,
 }
 
+LINTED = ["message_reasoning_tokens", "message_target_tokens", "terminated"]
+"""Columns of the tokens family that findings are made from."""
+
 _DICTIONARY = ["source", "reasoning_kind", "finish_reason", "ends_on", "code", "field", "op"]
 
 
@@ -45,7 +59,10 @@ class Settings:
 
     repairs: tuple[str, ...] = ()
     template: str = "qwen3.5"
+    history_thinking: History = "keep"
     tokenizer: str = "qwen3.5"
+    by_reference: bool = False
+    """Encode with the tokenizer's reference: its fast encoder was wrong on a text of this part."""
     n_words: int = 5
 
 
@@ -70,13 +87,15 @@ def fingerprints(
     """Fingerprint of each family of a part. made_with: template and tokenizer hashes."""
     base = fingerprint(["edits", edits.VERSION, trace_sha256, sorted(settings.repairs)])
     counted = ["tokens", tokens.VERSION, base, made_with["template"], made_with["tokenizer"]]
+    if settings.history_thinking != "keep":
+        counted.append(settings.history_thinking)
     return {
         "edits": base,
         "text": fingerprint(["text", text.VERSION, base]),
         "tokens": fingerprint(counted),
         "sketch": fingerprint(["sketch", sketch.VERSION, base, settings.n_words]),
         # the template says what cannot be rendered, so findings follow it
-        "findings": fingerprint(["findings", findings.VERSION, counted]),
+        "findings": fingerprint(["findings", findings.VERSION, template_lint.VERSION, counted]),
     }
 
 
@@ -95,6 +114,16 @@ def missing(
 
 def measure_part(job: EvidenceJob, trouble: Trouble, note: Note) -> dict[str, Any]:
     """Job function: write the wanted families of one part, then its receipt; returns it."""
+    try:
+        return _measure_part(job, trouble, note)
+    except tokenizers.FastDiffers as error:
+        # The whole part, so that its counts do not depend on where the difference was met.
+        LOG.warning("part %s is counted by the reference: %s", job.part, error)
+        settings = replace(job.settings, by_reference=True)
+        return _measure_part(replace(job, settings=settings), trouble, note)
+
+
+def _measure_part(job: EvidenceJob, trouble: Trouble, note: Note) -> dict[str, Any]:
     work = Workspace(Path(job.work))
     path = work.file("traces", job.source, job.part)
     file = door.open_parquet(path, job.trace_sha256)
@@ -131,6 +160,7 @@ def measure_part(job: EvidenceJob, trouble: Trouble, note: Note) -> dict[str, An
             "fingerprint": expected,
             "sha256": sha256,
             "n_rows": table.num_rows,
+            "by_reference": family == "tokens" and job.settings.by_reference,
         }
         receipt["paths"][target.relative_to(work.folder).as_posix()] = sha256
     door.write_json(work.receipt("evidence", job.source, job.part), receipt)
@@ -158,7 +188,7 @@ def _measured(
         try:
             yield measure_table(table, settings, families, first), 0
             return
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, tokenizers.FastDiffers):
             raise
         except MemoryError:
             cause = "out_of_memory"
@@ -189,13 +219,20 @@ def measure_table(
     refused: list[tuple[int, str, str]] = []
     if "tokens" in families or "findings" in families:
         tokenizer = tokenizers.load(settings.tokenizer)
-        out["tokens"], unrendered = tokens.measure(rows, tokenizer, settings.template)
+        if settings.by_reference:
+            tokenizer = tokenizer.by_reference()
+        out["tokens"], unrendered = tokens.measure(
+            rows, tokenizer, settings.template, settings.history_thinking
+        )
         refused = [(u.row, u.code, u.detail) for u in unrendered]
     if "sketch" in families:
         params = sketch.SketchParams(n_words=settings.n_words)
         out["sketch"] = sketch.measure(columns_of(table), params)
     if "findings" in families:
-        out["findings"] = findings.table_of(_findings(rows, made, refused, first))
+        counted = out["tokens"].select(LINTED).to_pylist()
+        out["findings"] = findings.table_of(
+            _findings(rows, made, refused, counted, settings, first)
+        )
     return {family: out[family] for family in families}
 
 
@@ -216,8 +253,11 @@ def _findings(
     rows: Sequence[dict[str, Any]],
     made: Sequence[edits.Edit],
     refused: Sequence[tuple[int, str, str]],
+    counted: Sequence[dict[str, Any]],
+    settings: Settings,
     first: int,
 ) -> Iterator[Finding]:
+    template = render.named(settings.template)
     changed: dict[int, dict[str, int]] = {}
     for edit in made:
         codes = changed.setdefault(edit.trace, {})
@@ -233,6 +273,10 @@ def _findings(
                     Finding(trace=first + i, code=known, field="trace", detail=detail or code)
                 )
         yield from found
+        if i not in refusals:
+            yield from template_lint.lint(
+                first + i, row, template, settings.history_thinking, counted[i]
+            )
         for code, n in changed.get(first + i, {}).items():
             yield Finding(trace=first + i, code=code, field="trace", value=float(n))
 
@@ -250,7 +294,7 @@ def _unmeasurable(
             lost = Finding(trace=first, code="unmeasurable", field="trace", detail=cause)
             out[family] = findings.table_of([lost])
         else:
-            known = ("id", "source", "source_id", "session_id", "task_key", "model")
+            known = ("id", "source", "source_id", "session_id", "parent_id", "task_key", "model")
             columns = [
                 table.column(f.name).combine_chunks()
                 if family == "text" and f.name in known

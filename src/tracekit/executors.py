@@ -17,13 +17,14 @@ import signal
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import connection, get_context
 from typing import Any, Literal, Protocol
 
-from tracekit.errors import TracekitError
+from tracekit.errors import StorageError, TracekitError
 
 HANG_S = 120.0
 """A worker that notes no progress for so long is taken for hung. Far above the slowest record."""
@@ -121,6 +122,21 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """What starts under this does not run the script of the user again.
+
+    `multiprocessing` imports the main module in each worker, to find functions there. Ours are all
+    in modules, and a script without `if __name__ == "__main__":` would start itself without end.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _work(pipe: connection.Connection, place: Any, memory_bytes: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _watch_parent()
@@ -190,7 +206,7 @@ def run_processes(
         here, there = context.Pipe()
         place = context.RawArray("q", 3)
         process = context.Process(target=_work, args=(there, place, memory_bytes), daemon=True)
-        with _deaf_to_interrupts():
+        with _deaf_to_interrupts(), _without_main():
             process.start()
         there.close()
         return _Worker(process, here, place)
@@ -276,10 +292,13 @@ def _after_death(worker: _Worker, before: Trouble) -> Trouble:
         return replace(before, suspects=None, lost=(*before.lost, (first, cause)))
     if end <= first or before.suspects == (first, end):
         if before.n_outside == OUTSIDE_DEATHS:
-            raise WorkerBug(
-                f"workers died again and again outside any record ({cause}, exit code "
-                f"{worker.process.exitcode})", "",
-            )  # fmt: skip
+            raise StorageError(
+                f"workers died again and again before they reached a record ({cause}, exit code "
+                f"{worker.process.exitcode})",
+                expected="memory for a part and a tokenizer, about 700 MiB a worker",
+                fix="fewer workers (--workers 1), or smaller parts (ingest: {part_bytes: 16MiB})",
+                wrote="finished parts are kept; the same command goes on from them",
+            )
         return replace(before, n_outside=before.n_outside + 1)
     return replace(before, suspects=(first, end))
 
@@ -297,7 +316,7 @@ def prepare(tokenizer: str | None) -> None:
     if tokenizer is not None:
         os.environ.setdefault("TRACEKIT_PRELOAD", tokenizer)
     _context()
-    with _deaf_to_interrupts():
+    with _deaf_to_interrupts(), _without_main():
         forkserver.ensure_running()
 
 

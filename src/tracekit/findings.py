@@ -18,7 +18,7 @@ from tracekit.codes import Code
 from tracekit.edits import control_tokens_in
 from tracekit.wire import json_value
 
-VERSION = 3
+VERSION = 4
 
 Row: TypeAlias = dict[str, Any]
 
@@ -158,6 +158,15 @@ CODES = (
         why="The model learns to go on without the result. A last message of calls is a legal end.",
         default="flag",
         fix="validate: {drop: [call_without_result]}",
+    ),
+    Code(
+        name="results_out_of_order",
+        kind="finding",
+        what="Results of parallel calls stand in another order than their calls.",
+        why="Qwen templates print no ids, so the model pairs results with calls by position.",
+        default="flag",
+        fix="dialects of ours put them in order; a dialect of your own can end with "
+        "`conversation.finish`",
     ),
     Code(
         name="call_text_in_content",
@@ -330,15 +339,23 @@ def _pairing(trace: int, messages: Sequence[Row]) -> Iterator[Finding]:
     """Each block of results pairs with the calls of the assistant messages right before it."""
     open_calls: dict[str, tuple[int, int]] = {}
     seen_result = False
+    last_answered = (-1, -1)
     for index, message in enumerate(messages):
         role = message["role"]
         if role == "tool":
             seen_result = True
-            if open_calls.pop(message["tool_call_id"], None) is None:
+            answered = open_calls.pop(message["tool_call_id"], None)
+            if answered is None:
                 yield Finding(
                     trace=trace, code="result_without_call", message=index, field="content",
                     detail=message["tool_call_id"],
                 )  # fmt: skip
+            elif answered < last_answered:
+                yield Finding(
+                    trace=trace, code="results_out_of_order", message=index, field="content",
+                    detail=message["tool_call_id"],
+                )  # fmt: skip
+            last_answered = max(last_answered, answered or last_answered)
             continue
         if role != "assistant" or seen_result:
             yield from _left_open(trace, open_calls)

@@ -5,6 +5,8 @@ Only tables beside the traces are read: a thousand traces cost about as much as 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -27,7 +29,11 @@ PAIR_SCHEMA = pa.schema(
 )
 """Stored pairs, by trace id."""
 
-_LISTS = ("message_tokens", "message_target_tokens")
+_SCALARS = {
+    name: [f.name for f in SCHEMAS[name] if not pa.types.is_list(f.type)]
+    for name in ("text", "tokens")
+}
+"""What is loaded of every trace; lists by message and by sample only where they are asked for."""
 
 
 def family(
@@ -45,11 +51,11 @@ def family(
 
 def load(work: Workspace, manifest: Manifest, *, with_pairs: bool = True) -> Evidence:
     """What is known of all traces, in the order of the manifest."""
-    scalars = [c for c in SCHEMAS["tokens"].names if c not in _LISTS]
-    text = pa.concat_tables(family(work, manifest, "text") or [SCHEMAS["text"].empty_table()])
-    tokens = pa.concat_tables(
-        family(work, manifest, "tokens", scalars)
-        or [SCHEMAS["tokens"].empty_table().select(scalars)]
+    text, tokens = (
+        pa.concat_tables(
+            family(work, manifest, name, columns) or [SCHEMAS[name].empty_table().select(columns)]
+        )
+        for name, columns in _SCALARS.items()
     )
     traces = pl.concat([_frame(text), _frame(tokens)], how="horizontal").with_columns(
         complete=(~pl.col("truncated")) & (pl.col("loop_share").fill_null(0.0) <= LOOP_SHARE)
@@ -70,7 +76,51 @@ def load(work: Workspace, manifest: Manifest, *, with_pairs: bool = True) -> Evi
         }
     )
     stored = pairs_of(work, manifest, traces["id"]) if with_pairs and manifest.pairs else none
-    return Evidence(traces, findings, stored)
+    return Evidence(traces, findings, stored, partial(prefixes, work, manifest))
+
+
+def prefixes(work: Workspace, manifest: Manifest) -> pl.DataFrame:
+    """Each message that has targets: trace, message, told, thought, n_target_tokens."""
+    text = ["prefix_message", "prefix_told", "prefix_thought"]
+    columns = {"text": text, "tokens": ["message_target_tokens"]}
+    tables = {
+        name: pa.concat_tables(
+            family(work, manifest, name, wanted) or [SCHEMAS[name].empty_table().select(wanted)]
+        )
+        for name, wanted in columns.items()
+    }
+    frame = pl.concat(
+        [_frame(tables["text"]), _frame(tables["tokens"])], how="horizontal"
+    ).with_row_index("trace").cast({"trace": pl.Int32})  # fmt: skip
+    targets = frame.select("trace", "message_target_tokens").explode("message_target_tokens")
+    targets = targets.with_columns(pl.int_range(pl.len()).over("trace").alias("message"))
+    told = frame.drop("message_target_tokens").explode(text, empty_as_null=False)
+    return (
+        told.rename(
+            {"prefix_message": "message", "prefix_told": "told", "prefix_thought": "thought"}
+        )
+        .join(
+            targets.select(
+                "trace",
+                pl.col("message").cast(pl.Int32),
+                pl.col("message_target_tokens").cast(pl.Int64).alias("n_target_tokens"),
+            ),
+            on=["trace", "message"],
+        )
+        .filter(pl.col("n_target_tokens") > 0)
+    )
+
+
+def sample_tokens(
+    work: Workspace, manifest: Manifest, kept: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(number of samples, tokens of each sample) of some traces, by their number."""
+    empty = SCHEMAS["tokens"].empty_table().select(["sample_tokens"])
+    tables = family(work, manifest, "tokens", ["sample_tokens"])
+    column = pa.concat_tables([empty, *tables]).column("sample_tokens")
+    samples = pa.concat_arrays(column.take(pa.array(kept)).chunks or [pa.array([], column.type)])
+    counts = samples.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    return counts.astype(np.int64), samples.flatten().to_numpy().astype(np.int64)
 
 
 def pairs_of(work: Workspace, manifest: Manifest, ids: pl.Series) -> pl.DataFrame:

@@ -18,13 +18,15 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from tracekit.errors import BadRecord, InputError
 from tracekit.jsontext import parse
 
-Compression: TypeAlias = Literal["none", "gzip", "zstd", "xz", "bz2"]
+Compression: TypeAlias = str  # none, gzip, zstd, xz, bz2, zip, or a container of `plugged`
 Framing: TypeAlias = Literal[
     "lines",  # JSON Lines: one record a line
     "json_array",  # one JSON document: the elements of an array
     "json_object",  # one JSON document: the values of an object keyed by id
     "json_values",  # JSON values one after the other, each over several lines
     "json_document",  # one JSON document that is one record
+    "text",  # UTF-8 text that is one record, where a dialect reads such text
+    "yaml",  # YAML documents, each one record
     "parquet",
     "arrow",  # Arrow IPC file (Feather 2)
     "arrow_stream",
@@ -78,13 +80,13 @@ _COMPRESSIONS: tuple[tuple[bytes, Compression], ...] = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\xfd7zXZ\x00", "xz"),
     (b"BZh", "bz2"),
+    (b"PK\x03\x04", "zip"),
 )
 _NOT_RECORDS: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"GIF8", "a GIF image"),
-    (b"PK\x03\x04", "a zip archive"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
@@ -275,10 +277,16 @@ def detect(
     whole_is_record: does a value look like one record? It decides whether a document that is one
     object is a record or a table of records by id, and is asked with the first elements of a
     document that is one array (a bare list of messages is one record). Without it an object is one
-    record and an array holds records. Raises InputError for files that hold no records.
+    record and an array holds records. Text that is no JSON holds records only where it says so, of
+    the text or of its first YAML document. Raises InputError for files that hold no records.
     """
     with open_source(path) as file:
         compression = compression_of(read_source(file, 8))
+        if compression == "zip":
+            from tracekit import archives
+
+            archives.check(path)
+            return Detected(compression, "lines")
         file.seek(0)
         framing = framing_of(
             plain_chunks(file, compression, limits), str(path), whole_is_record, limits
@@ -316,15 +324,39 @@ def framing_of(
     if text[:1] not in (b"{", b"["):
         if any(_is_container(line) for line in text.split(b"\n", 100)[:100]):
             return "lines"
-        raise _no_records(where, "text that is no JSON" if b"\0" not in head else "binary data")
+        return _prose_framing(head, where, whole_is_record)
     return text_framing(prefix, whole_is_record, limits)
+
+
+def _prose_framing(
+    head: bytes, where: str, whole_is_record: Callable[[Any], bool] | None
+) -> Framing:
+    """Framing of what is no JSON: text or YAML that somebody reads."""
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # else a character that the prefix cuts
+            raise _no_records(where, "binary data, or text in no UTF-8") from None
+        text = head[: error.start].decode("utf-8-sig")
+    if "\0" in text:
+        raise _no_records(where, "binary data")
+    if whole_is_record is None:
+        raise _no_records(where, "text that is no JSON")
+    if whole_is_record(text):
+        return "text"
+    from tracekit import yamldocs
+
+    value = yamldocs.first_value(text) if yamldocs.may_begin(text) else None
+    if isinstance(value, (dict, list)) and whole_is_record(value):
+        return "yaml"
+    raise _no_records(where, "text that is no JSON and that no dialect reads")
 
 
 def _no_records(where: str, what: str) -> InputError:
     return InputError(
         f"the file is {what}, not a file of records",
         where=where,
-        expected="JSON Lines, a JSON document, Parquet or Arrow; plain or gzip, zstd, xz, bzip2",
+        expected="JSON, JSON Lines, Parquet, Arrow, text of a dialect; plain, zip, gzip, zstd, xz",
         fix="name only files of records, or convert this one first",
     )
 

@@ -111,6 +111,8 @@ class EvidenceEntry:
     fingerprint: str
     sha256: str
     n_rows: int
+    by_reference: bool = False
+    """For `tokens`: the fast encoder was wrong on a sampled text, so its reference counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

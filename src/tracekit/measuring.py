@@ -37,7 +37,8 @@ def settings_of(recipe: Recipe) -> Settings:
     edits.check_names(recipe.repairs)
     return Settings(
         repairs=tuple(recipe.repairs),
-        template=recipe.render.template,
+        template=recipe.template,
+        history_thinking=recipe.render.history_thinking,
         tokenizer=recipe.tokenizer,
     )
 

@@ -16,8 +16,10 @@ from typing import Any, Literal
 from tracekit import columnar
 from tracekit.containers import read_slices
 from tracekit.cutting import Cuts, Slice, cutter
+from tracekit.dialects.dialect import no_joins
 from tracekit.errors import UsageError
-from tracekit.framing import Compression, Framing, Limits, detect, open_source, plain_chunks
+from tracekit.framing import Compression, Framing, Limits, open_source, plain_chunks
+from tracekit.plugged import detect
 from tracekit.spool import COLUMNAR, Hashed, spool
 
 __all__ = ["InputFile", "Part", "Plan", "Slice", "plan_parts", "plan_session_parts", "units"]
@@ -119,6 +121,7 @@ def plan_session_parts(
     files: Iterable[str | Path],
     *,
     key: Callable[[Any], str | None],
+    joins: Callable[[Any], bool] = no_joins,
     spool_folder: Path,
     batch: int = 0,
     part_bytes: int = PART_BYTES,
@@ -130,6 +133,7 @@ def plan_session_parts(
 
     A record without a key, or one that does not parse, belongs to the session of the record before
     it in its file, or after it where there is none before; a file without any key is a unit.
+    Sessions are one unit where a record of one `joins` the record of the other before it.
     Units stand in the order of their first record. Reads every record once more than `plan_parts`.
     """
     planned = _scan(root, files, spool_folder, part_bytes, whole_object_is_record, limits, progress)
@@ -149,6 +153,8 @@ def plan_session_parts(
                     n_labels += 1
                 if last < 0:
                     places.relabel(first, label)
+                elif label != last and joins(record.value):
+                    places.join(last, label)
                 last = label
             places.add(one, record.row, record.start, record.end, last, weights[id(one)])
         if last < 0 and len(places.label) > first:
@@ -169,6 +175,8 @@ class _Places:
         self.start = array("q")
         self.end = array("q")
         self.label = array("q")
+        self.same: dict[int, int] = {}
+        """A smaller label that a label was joined with."""
         self.byte_weight: list[float] = []
         """Plain bytes of one step of a slice: 1 for text, an estimate for rows."""
 
@@ -186,13 +194,29 @@ class _Places:
         for k in range(first, len(self.label)):
             self.label[k] = label
 
+    def join(self, one: int, other: int) -> None:
+        """Makes two labels one, the smaller."""
+        low, high = sorted((self.joined(one), self.joined(other)))
+        if low != high:
+            self.same[high] = low
+
+    def joined(self, label: int) -> int:
+        """The label that stands for all that were joined with one."""
+        root = label
+        while root in self.same:
+            root = self.same[root]
+        while label != root:
+            self.same[label], label = root, self.same[label]
+        return root
+
 
 def _units_of(places: _Places) -> list[_Unit]:
     """Units in the order of their first record; neighbours in a file share a slice."""
     slices: dict[int, list[Slice]] = {}
     plain_bytes: dict[int, float] = {}
     before = -1
-    for k, label in enumerate(places.label):
+    for k, own in enumerate(places.label):
+        label = places.joined(own)
         where = places.slice[k]
         one = places.slices[where]
         start, end = places.start[k], places.end[k]

@@ -63,6 +63,8 @@ class Rendering:
     labels: list[int] = field(default_factory=list)
     message_ends: list[int] = field(default_factory=list)
     """Number of pieces after each message; what comes before the first message counts with it."""
+    controls: list[str] = field(default_factory=lambda: list(CONTROLS))
+    """Control tokens by number, from 1; a template of a user's adds those of its tokenizer."""
 
 
 class Piece(NamedTuple):
@@ -89,6 +91,10 @@ REASONS = {
     "arguments_not_object": "the arguments of a call do not parse or are no JSON object",
     "tool_not_json": "the declaration of a tool does not parse",
     "not_in_template": "the template has no place for reasoning, tools or calls",
+    "template_refused": "a template of the user raised an error; the detail is what it says",
+    "template_limit": "a template of the user took too much time or memory",
+    "text_not_found": "where the texts stand in a template of the user cannot be told",
+    "marks_differ": "a template of the user marks a target where no assistant speaks",
 }
 """Why a trace cannot be rendered: the detail of the finding `unrenderable`."""
 
@@ -103,10 +109,14 @@ class RenderError(Exception):
         self.message = message
 
 
-def targets(message: Row) -> tuple[bool, bool, Sequence[bool], bool]:
-    """(think block, content, calls, end of the turn) of an assistant message: trained on or not."""
+Marks: TypeAlias = tuple[bool, bool, Sequence[bool], bool]
+"""(think block, content, calls, end of the turn) of an assistant message: trained on or not."""
+
+
+def targets(message: Row, own: bool = True) -> Marks:
+    """What of an assistant message is trained on; nothing of one that is history in its sample."""
     calls = message.get("tool_calls") or ()
-    if message.get("weight") == 0:
+    if message.get("weight") == 0 or not own:
         return False, False, [False] * len(calls), False
     flags = message.get("train")
     if flags is None:
@@ -125,9 +135,9 @@ def split_thinking(content: str) -> tuple[str, str]:
     return before.split("<think>")[-1].lstrip("\n"), content.split("</think>")[-1].lstrip("\n")
 
 
-def is_tool_response(content: str) -> bool:
-    """Is the content of a user message a tool response, which is no query?"""
-    return content.startswith("<tool_response>") and content.endswith("</tool_response>")
+def is_query(content: str) -> bool:
+    """Does a user message ask something? One that is wholly a tool response does not."""
+    return not (content.startswith("<tool_response>") and content.endswith("</tool_response>"))
 
 
 def tool_key(tools: Sequence[Row]) -> ToolKey:
@@ -182,22 +192,27 @@ def result(out: Rendering, content: str, *, opens: bool, closes: bool) -> None:
 
 def assistant(
     out: Rendering,
-    reasoning: str,
+    reasoning: str | None,
     content: str,
     calls: Sequence[str],
     separator: str,
-    message: Row,
+    marks: Marks,
 ) -> None:
     """One assistant turn: think block, content, calls (their bodies), each with its target bit.
 
-    separator: between content and the first call, where there is content.
+    reasoning: null where this sample shows no think block. separator: between content and the
+    first call, where there is content.
     """
-    thinks, answers, marks, ends = targets(message)
-    out.texts += (
-        START, "assistant\n", "<think>", "\n", reasoning, "\n", "</think>", "\n\n", content,
-    )  # fmt: skip
-    out.labels += _OPENING[thinks, answers]
-    for body, mark in zip(calls, marks, strict=True):
+    thinks, answers, call_marks, ends = marks
+    if reasoning is None:
+        out.texts += (START, "assistant\n", content)
+        out.labels += (L_START, TEMPLATE, ANSWER | TARGET * answers)
+    else:
+        out.texts += (
+            START, "assistant\n", "<think>", "\n", reasoning, "\n", "</think>", "\n\n", content,
+        )  # fmt: skip
+        out.labels += _OPENING[thinks, answers]
+    for body, mark in zip(calls, call_marks, strict=True):
         out.texts += (separator, "<tool_call>", body, "</tool_call>")
         out.labels += _CALLING[mark]
         separator = "\n"
@@ -231,11 +246,12 @@ _CALLING = {
     )
     for t in _BOTH
 }
-_CLOSING = {t: (L_END | TARGET * t, TEMPLATE | TARGET * t) for t in _BOTH}
+_CLOSING = {t: (L_END | TARGET * t, TEMPLATE) for t in _BOTH}
+"""Nothing after the end token is trained on: at inference generation stops there."""
 
 
 def spelled_out(out: Rendering) -> list[Piece]:
-    """Pieces of one rendering, without the empty ones."""
+    """Pieces of one sample, without the empty ones."""
     pieces = []
     start = 0
     for m, end in enumerate(out.message_ends):

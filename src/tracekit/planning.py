@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tracekit import dialects, ingesting, inputs, spool
+from tracekit import dialects, ingesting, inputs, plugged, spool
 from tracekit.containers import read_slices
+from tracekit.dialects import mapping
 from tracekit.dialects.dialect import Dialect
 from tracekit.errors import InputError, TracekitError, UsageError
 from tracekit.framing import Limits
@@ -84,7 +85,10 @@ def plan(
     known = {f"{b.source}/{p.name}": p for b, p in manifest.parts()}
     for name in recipe.sources:
         try:
-            found = inputs.expand(list(recipe.paths(name)), source=name, spool_folder=work.spool)
+            found = inputs.expand(
+                list(recipe.paths(name)), source=name, spool_folder=work.spool,
+                whole_is_record=is_record(recipe, name),
+            )  # fmt: skip
         except TracekitError as error:
             error.wrote = error.wrote or "nothing was written"
             raise
@@ -118,17 +122,23 @@ def _fresh(
         and not all(work.file(thing, b.source, p.name).exists() for thing in p.files)
     }
     n_same = 0
+    if replaced:
+        # All is planned again: parts of the same bytes, dialect and options keep their fingerprint
+        # and are not made anew.
+        stale |= {(b.source, b.number) for b in manifest.batches if b.source == source.name}
     for name in source.files:
         if name not in here:
             fresh.append(name)
             continue
         entry, batch = here[name]
+        if replaced:
+            continue
         changed = spool.hash_of(source.root / name) != entry.xxh3_128
         other = (batch.partial or "") != partial
         if not changed and not other:
             n_same += 1
             continue
-        if not replaced and not other:
+        if not other:
             raise InputError(
                 "this file changed since it was ingested",
                 where=str(source.root / name),
@@ -153,14 +163,34 @@ def _fits_whole(dialect: Dialect | None) -> Callable[[Any], bool]:
     return lambda value: bool(dialects.recognise([value]))
 
 
+def is_record(recipe: Recipe, source: str) -> Callable[[Any], bool]:
+    """Does a value look like a record of a source? Of its dialect, or of any where none is."""
+    return _fits_whole(_given(recipe, source))
+
+
+def _given(recipe: Recipe, source: str) -> Dialect | None:
+    """The dialect that the recipe names for a source, or that its mapping is."""
+    name = _given_name(recipe, source)
+    return None if name is None else dialects.get(name)
+
+
+def _given_name(recipe: Recipe, source: str) -> str | None:
+    """A name under which every process gets the dialect that the recipe states."""
+    mapped, given = recipe.sources[source].mapping, recipe.sources[source].dialect
+    if mapped is not None:
+        return mapping.name_of(mapped.model_dump(mode="json", exclude_none=True))
+    return recipe.resolve(given) if given is not None and given.endswith(".py") else given
+
+
 def _by_dialect(
     recipe: Recipe, name: str, root: Path, files: Sequence[str], work: Workspace, empty: list[str]
 ) -> list[tuple[Dialect, str, list[str]]]:
     """Files grouped by the dialect that reads them, with the evidence."""
-    given = recipe.sources[name].dialect
-    if given is not None:
-        dialect = dialects.get(recipe.resolve(given) if given.endswith(".py") else given)
-        return [(dialect, "named in the recipe", list(files))]
+    dialect = _given(recipe, name)
+    if dialect is not None:
+        named = recipe.sources[name].mapping is None
+        why = "named in the recipe" if named else "the mapping of the recipe"
+        return [(dialect, why, list(files))]
     first = plan_parts(
         name, root, files, spool_folder=work.spool, part_bytes=recipe.ingest.part_bytes,
         whole_object_is_record=_fits_whole(None), limits=_limits(recipe),
@@ -251,7 +281,7 @@ def _batch(
         "limits": _limits(recipe),
     }
     if dialect.unit == "session":
-        made = plan_session_parts(name, root, files, key=dialect.key, **common)
+        made = plan_session_parts(name, root, files, key=dialect.key, joins=dialect.joins, **common)
     else:
         made = plan_parts(name, root, files, unit=dialect.unit, **common)
     hashes = {f.name: f.hash for f in made.files}
@@ -261,6 +291,9 @@ def _batch(
         else min(source.limit, selection.limit or source.limit)
     )
     share = _share(selection.sample, made, recipe.seed)
+    given = _given_name(recipe, name)
+    made_by = [_made_by(given)] if dialect.name not in dialects.DIALECTS else []
+    made_by += sorted({f.compression for f in made.files} & plugged.containers().keys())
     jobs = []
     n_left = limit
     for part in made.parts:
@@ -276,12 +309,13 @@ def _batch(
                     (s.file, hashes[s.file], s.framing, s.first_row, s.start, s.end, s.fault)
                     for s in part.slices
                 ],
-                dialect.name, dialect.version, options, take, share, recipe.ingest.record_bytes,
+                dialect.name, dialect.version, *made_by, options, take, share,
+                recipe.ingest.record_bytes,
             ]
         )  # fmt: skip
         jobs.append(
             IngestJob(
-                work=str(work.folder), part=part, dialect=_dialect_name(recipe, name, dialect),
+                work=str(work.folder), part=part, dialect=given or dialect.name,
                 options=options, fingerprint=made_from, limits=_limits(recipe), sample=share,
                 max_units=take,
             )
@@ -301,9 +335,11 @@ def _batch(
     return Planned(batch, dialect, evidence, made.parts, tuple(jobs))
 
 
-def _dialect_name(recipe: Recipe, source: str, dialect: Dialect) -> str:
-    given = recipe.sources[source].dialect
-    return recipe.resolve(given) if given is not None and given.endswith(".py") else dialect.name
+def _made_by(name: str | None) -> str:
+    """What a dialect of a recipe is made from beside its version: its file, or its mapping."""
+    if name is None or not name.endswith(".py"):
+        return name or ""
+    return spool.hash_of(Path(name))
 
 
 def _rows(part: Part, made: Plan) -> int:

@@ -28,7 +28,9 @@ def load() -> None:
 
         # the job that needs it fails with the same words, and can be told to the user
         with suppress(TracekitError, OSError):
-            tokenizers.load(name)
+            found = tokenizers.load(name)
+            if found.fast:
+                found.reference()  # samples of each part are compared with it
 
 
 if os.environ.get("TRACEKIT_NO_PRELOAD") is None:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import xxhash
 
-from tracekit import __version__, card, door, reading, render, tokenizers
+from tracekit import __version__, card, door, profiles, reading, render, tokenizers
 from tracekit import sharding as shards
 from tracekit.decide import Decisions, Evidence
 from tracekit.errors import LawError, StorageError, UsageError
@@ -23,6 +23,7 @@ from tracekit.executors import run_jobs
 from tracekit.manifest import Manifest, fingerprint
 from tracekit.progress import Progress
 from tracekit.recipe import Recipe
+from tracekit.scattering import prepare
 from tracekit.workspace import Workspace
 
 FORMAT = 1
@@ -48,40 +49,35 @@ def write(
     _refuse_foreign(out)
     shards.finish_swap(out)
     kept = np.flatnonzero(decisions.kept)
-    traces = evidence.traces[kept]
+    decided = decisions.traces[kept]
+    traces = evidence.traces[kept].with_columns(decided["n_target_tokens"], decided["untrained"])
     made_from = _made_from(recipe, manifest, decisions, traces)
     incoming = out.parent / f".{out.name}.incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     old = _existing(out)
     if old is not None and old.get("fingerprint") == made_from and not _damaged(out, old):
         return old, False
-    sizes = traces.select(
-        "content_hash", "record_hash", "id", "n_tokens", (pl.col("n_chars") + 200).alias("n_bytes")
-    )
-    plan = shards.plan(
-        sizes,
-        seed=recipe.seed,
-        tokens_per_shard=recipe.shard.tokens_per_shard,
-        max_bytes=recipe.shard.max_bytes,
-    )
+    profile = profiles.named(recipe.shard.profile)
     spill = work.folder / "spill" / "shards"
     shutil.rmtree(spill, ignore_errors=True)
-    jobs = _scatter_jobs(work, manifest, traces, kept, plan, spill)
-    total = len(jobs) + plan.n_shards
+    scattering = prepare(recipe, work, manifest, profile, kept, traces, spill)
+    jobs, n_shards = scattering.jobs, scattering.n_shards
+    total = len(jobs) + n_shards
     batches: dict[int, dict[int, list[int]]] = {}
-    for index, found in run_jobs(shards.scatter_part, jobs, workers=workers):
+    for index, found in run_jobs(scattering.function, jobs, workers=workers):
         batches[index] = found
-        progress(len(batches), total, 0, 0, parts=(0, plan.n_shards), stage="scatter")
+        progress(len(batches), total, 0, 0, parts=(0, n_shards), stage="scatter")
     gathers = [
         shards.GatherJob(
-            path=str(incoming / "data" / f"train-{k:05d}-of-{plan.n_shards:05d}.parquet"),
+            path=str(incoming / "data" / f"train-{k:05d}-of-{n_shards:05d}.parquet"),
+            profile=profile.name,
             number=k,
             spills=tuple(
                 (jobs[i].spill, tuple(batches[i][k])) for i in sorted(batches) if k in batches[i]
             ),
             row_group_bytes=recipe.shard.row_group_bytes,
         )
-        for k in range(plan.n_shards)
+        for k in range(n_shards)
     ]
     entries: dict[int, dict[str, Any]] = {}
     placed: list[Any] = []
@@ -89,9 +85,11 @@ def write(
         placed.append(entry.pop("positions"))
         entries[index] = {"file": f"data/{Path(gathers[index].path).name}", **entry}
         done = len(jobs) + len(entries)
-        progress(done, total, 0, 0, parts=(len(entries), plan.n_shards), stage="shard")
-    _check_law(plan, placed, traces)
-    value = _manifest(recipe, manifest, evidence, decisions, traces, made_from, entries)
+        progress(done, total, 0, 0, parts=(len(entries), n_shards), stage="shard")
+    _check_law(scattering.trace_N, placed, traces)
+    value = _manifest(
+        recipe, manifest, evidence, decisions, traces, made_from, scattering.facts, entries
+    )
     door.write_bytes(incoming / "README.md", card.card(value).encode())
     door.write_json(incoming / "manifest.json", {**value, "seal": fingerprint(value)})
     shards.swap_in(incoming, out)
@@ -106,16 +104,29 @@ def _made_from(
 
     Nothing in it depends on part size, file order or history, so that equal mixes say so.
     """
-    rows = traces.select(pl.col("content_hash") + pl.col("record_hash")).to_series().sort()
+    rows = traces.select(
+        pl.col("content_hash")
+        + pl.col("record_hash")
+        + pl.col("untrained").cast(pl.List(pl.String)).list.join(",")
+    ).to_series().sort()  # fmt: skip
     return fingerprint(
         [
             "shards", shards.VERSION, xxhash.xxh3_128_hexdigest("".join(rows).encode()),
-            render.template_hash(recipe.render.template),
+            render.template_hash(recipe.template), recipe.render.history_thinking,
             tokenizers.identity(recipe.tokenizer).sha256,
             recipe.seed, recipe.shard.tokens_per_shard, recipe.shard.max_bytes,
             recipe.shard.row_group_bytes, reading.law(manifest), _dropped(decisions),
+            *_profile(recipe),
         ]
     )  # fmt: skip
+
+
+def _profile(recipe: Recipe) -> list[Any]:
+    """What only the profiles of tokens depend on; nothing for messages."""
+    profile = profiles.named(recipe.shard.profile)
+    if not profile.has_tokens:
+        return []
+    return [profile.name, profile.version, recipe.shard.context * (profile.name == "packed")]
 
 
 def _dropped(decisions: Decisions) -> dict[str, int]:
@@ -159,61 +170,20 @@ def _damaged(out: Path, manifest: dict[str, Any]) -> bool:
     )
 
 
-def _scatter_jobs(
-    work: Workspace,
-    manifest: Manifest,
-    traces: pl.DataFrame,
-    kept: Any,
-    plan: shards.Plan,
-    spill: Path,
-) -> list[shards.ScatterJob]:
-    ids = _shard_ids(traces["content_hash"], plan)
-    n_tokens = traces["n_tokens"].fill_null(0).to_numpy()
-    n_target = traces["n_target_tokens"].fill_null(0).to_numpy()
-    jobs: list[shards.ScatterJob] = []
-    first = 0
-    for batch, part in manifest.parts():
-        lo, hi = np.searchsorted(kept, [first, first + part.n_traces])
-        if lo < hi:
-            jobs.append(
-                shards.ScatterJob(
-                    work=str(work.folder), source=batch.source, part=part.name,
-                    trace_sha256=part.files["traces"],
-                    edits_sha256=manifest.evidence["edits"][f"{batch.source}/{part.name}"].sha256,
-                    spill=str(spill / f"{len(jobs):06d}.arrow"),
-                    row_R=kept[lo:hi] - first, id_R=ids[lo:hi],
-                    n_tokens_R=n_tokens[lo:hi], n_target_tokens_R=n_target[lo:hi],
-                    position_R=plan.position_K[lo:hi], shard_R=plan.shard_K[lo:hi],
-                )
-            )  # fmt: skip
-        first += part.n_traces
-    return jobs
+def _check_law(trace_N: Any, placed: list[Any], traces: pl.DataFrame) -> None:
+    """The second half of the first law: each kept trace is in the shards exactly once.
 
-
-def _shard_ids(content_hash: pl.Series, plan: shards.Plan) -> list[str]:
-    """Content hash, `-k` for the k-th equal copy in the order of the product."""
-    seen: dict[str, int] = {}
-    out = content_hash.to_list()
-    for k in np.argsort(plan.position_K):
-        h = out[k]
-        n = seen[h] = seen.get(h, 0) + 1
-        if n > 1:
-            out[k] = f"{h}-{n}"
-    return out
-
-
-def _check_law(plan: shards.Plan, placed: list[Any], traces: pl.DataFrame) -> None:
-    """The second half of the first law: each kept trace is in the shards exactly once."""
+    trace_N: kept trace at each place of the product; placed: places that the shards hold.
+    """
     got = np.sort(np.concatenate(placed)) if placed else np.zeros(0, np.int64)
-    want = np.arange(len(plan.position_K))
+    want = np.arange(len(trace_N))
     if len(got) == len(want) and bool((got == want).all()):
         return
     lost = np.setdiff1d(want, got)[:10]
-    by_position = {int(p): k for k, p in enumerate(plan.position_K)}
     ids = traces["id"].to_list()
     raise LawError(
-        f"{len(want)} traces are kept, {len(got)} rows were written",
-        where=", ".join(ids[by_position[int(p)]] for p in lost),
+        f"{len(want)} places are to be filled, {len(got)} were written",
+        where=", ".join(ids[trace_N[place]] for place in lost),
         expected="each kept trace in the shards exactly once",
         fix="report it: this is a fault of tracekit",
         wrote="the shards were not put in place",
@@ -233,6 +203,7 @@ def _manifest(
     decisions: Decisions,
     traces: pl.DataFrame,
     made_from: str,
+    facts: dict[str, Any],
     entries: dict[int, dict[str, Any]],
 ) -> dict[str, Any]:
     tokenizer = tokenizers.identity(recipe.tokenizer)
@@ -258,9 +229,10 @@ def _manifest(
         "recipe": recipe.edited({"workers": None}).to_dict(),
         "seed": recipe.seed,
         "order": "xxh3-64 of the content hash with the seed",
+        "profile": {"name": recipe.shard.profile, **facts},
         "template": {
             "name": recipe.render.template,
-            "hash": render.template_hash(recipe.render.template),
+            "hash": render.template_hash(recipe.template),
             "history_thinking": recipe.render.history_thinking,
         },
         "tokenizer": {

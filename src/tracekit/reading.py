@@ -9,7 +9,8 @@ import numpy as np
 
 from tracekit import door
 from tracekit import manifest as manifests
-from tracekit.errors import LawError
+from tracekit.dialects import masks
+from tracekit.errors import InputError, LawError
 from tracekit.executors import run_jobs
 from tracekit.ingesting import IngestJob, ingest_part
 from tracekit.manifest import Batch, Manifest, PartEntry
@@ -56,8 +57,28 @@ def read(planning: Planning, work: Workspace, *, workers: int, progress: Progres
     for planned in planning.batches:
         parts = tuple(PartEntry(**receipts[_key(j.part)]["part"]) for j in planned.jobs)
         batch = replace(planned.batch, parts=parts)
-        batches.append(check_law(work, batch))
+        batch = check_law(work, batch)
+        _stop_on_reversed_masks(batch)
+        batches.append(batch)
     return replace(planning.manifest, batches=(*planning.manifest.batches, *batches))
+
+
+def _stop_on_reversed_masks(batch: Batch) -> None:
+    """Ask the user where half of a source says that users are trained on and replies are not.
+
+    InputError: then no record of it was read the right way.
+    """
+    n = sum(part.rejects.get(masks.REVERSED, 0) for part in batch.parts)
+    n_records = sum(part.n_records for part in batch.parts)
+    if n and 2 * n >= n_records:
+        raise InputError(
+            f"in {n:,} of {n_records:,} records every user turn is trained on and no reply is",
+            where=f"source {batch.source}, read as {batch.dialect}",
+            expected="training flags that name the replies",
+            fix="say what the flag means: options: {mask: true_masks} (or true_trains) for this "
+            "source; where weights are reversed, mend the file",
+            wrote="no manifest was written",
+        )
 
 
 def _whole(work: Workspace, job: IngestJob, entry: PartEntry | None) -> dict[str, Any] | None:

@@ -40,6 +40,7 @@ from tracekit.recipe_sections import (
     Validation,
     Word,
     is_off,
+    is_template_file,
     one_action,
     true_means_defaults,
 )
@@ -166,6 +167,12 @@ class Recipe(Model):
         name = self.render.tokenizer
         return self.resolve(name) if _is_tokenizer_file(name) else name
 
+    @property
+    def template(self) -> str:
+        """Name of the template, or its file as this process can open it."""
+        name = self.render.template
+        return self.resolve(name) if is_template_file(name) else name
+
     def edited(self, changes: Mapping[str, Any]) -> Recipe:
         """A copy with some keys set: `{"filter": {"max_tokens": 4096}}` sets that one key."""
         values = self.to_dict()
@@ -191,6 +198,8 @@ class Recipe(Model):
                 source["dialect"] = moved(source["dialect"])
         if _is_tokenizer_file(self.render.tokenizer):
             values["render"]["tokenizer"] = moved(self.render.tokenizer)
+        if is_template_file(self.render.template):
+            values["render"]["template"] = moved(self.render.template)
         if self.shard.out is not None:
             values["shard"]["out"] = moved(self.shard.out)
         return Recipe.from_dict(values, folder=folder)

@@ -6,10 +6,12 @@ descriptions are shown by editors, through `schemas/recipe-v1.json`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +25,9 @@ from tracekit.amounts import bytes_of, tokens_of
 
 FLOOR = 0.7
 """Default similarity from which pairs are stored: 25 bands of 5 rows find 0.99 of them there."""
+
+MIN_CONTEXT, MAX_CONTEXT = 4_000, 1_048_576
+"""Tokens of a packed row: from 4k, as people write it, to 1M as models count it."""
 
 _T = TypeVar("_T")
 
@@ -76,6 +81,65 @@ class Model(BaseModel):
     )
 
 
+def _steps(value: str) -> str:
+    if value != "." and not re.fullmatch(r"(\\\.|[^.])+(\.(\\\.|[^.])+)*", value):
+        raise ValueError("keys with dots between them, such as log.turns; `.` is the record itself")
+    return value
+
+
+DottedPath = Annotated[Word, AfterValidator(_steps)]
+
+
+class Mapped(Model):
+    """Where things stand in a record, by dotted paths: instead of a dialect."""
+
+    messages: DottedPath | None = None
+    """The list of messages; `.` where the record is that list."""
+    role_key: DottedPath = "role"
+    """In a message: who speaks."""
+    role: dict[Word, Literal["system", "user", "assistant", "tool"]] = {}
+    """Each spelling of a role with what it means; empty: system, user, assistant and tool."""
+    content: DottedPath = "content"
+    """In a message: what is said, as text or as a list of parts."""
+    reasoning: DottedPath | None = None
+    """In a message, or beside prompt and response: the thinking text."""
+    tool_calls: DottedPath | None = None
+    """In a message: its calls, in the shape of OpenAI."""
+    tool_call_id: DottedPath | None = None
+    """In a message: the id of the call that it answers."""
+    name: DottedPath | None = None
+    """In a message: the name of the tool or the speaker."""
+    weight: DottedPath | None = None
+    """In a message: factor of its loss; 0 is not trained on."""
+    prompt: DottedPath | None = None
+    """The one user message, where there is no list of messages."""
+    response: DottedPath | None = None
+    """The one assistant message, where there is no list of messages."""
+    system: DottedPath | None = None
+    """Text of a system message that comes first."""
+    tools: DottedPath | None = None
+    """Declarations of the tools that were offered."""
+    answer: DottedPath | None = None
+    """The reference answer."""
+    id: DottedPath | None = None
+    session: DottedPath | None = None
+    task: DottedPath | None = None
+    """Id of the task, the same for all attempts at it."""
+    model: DottedPath | None = None
+    outcomes: dict[
+        DottedPath,
+        Literal["tests", "environment", "exact_match", "human", "judge", "claimed", "exit_status"],
+    ] = {}
+    """Verdicts on the record, each with who gave it."""
+
+    @model_validator(mode="after")
+    def _one_conversation(self) -> Self:
+        pair = (self.prompt is not None, self.response is not None)
+        if (self.messages is not None) == any(pair) or pair[0] != pair[1]:
+            raise ValueError("`messages`, or both `prompt` and `response`")
+        return self
+
+
 class Source(Model):
     """One set of input files, read by one dialect."""
 
@@ -83,6 +147,8 @@ class Source(Model):
     """Files, folders or globs, relative to the recipe's folder; `-` is standard input."""
     dialect: Word | None = None
     """Name of a dialect or path of a Python file that holds one; null: recognised by structure."""
+    mapping: Mapped | None = None
+    """Where things stand in a record, for records that no dialect reads."""
     framing: (
         Literal["lines", "json_array", "json_object", "json_document", "parquet", "arrow"] | None
     ) = None
@@ -94,14 +160,42 @@ class Source(Model):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Read only the first so many records; the result is marked as partial."""
 
+    @model_validator(mode="after")
+    def _one_reader(self) -> Self:
+        if self.dialect is not None and self.mapping is not None:
+            raise ValueError("a dialect or a mapping, not both")
+        return self
+
+
+TEMPLATES = ("qwen3.5", "qwen3", "chatml")
+"""Templates of `render.py`, named here so that a recipe loads without it; a test compares."""
+
+
+def is_template_file(name: str) -> bool:
+    """Is this the path of a Jinja file or a tokenizer's folder, and no name?"""
+    return "/" in name or name.endswith((".jinja", ".jinja2", ".json"))
+
+
+def _template(name: str) -> str:
+    if name not in TEMPLATES and not is_template_file(name):
+        raise ValueError(
+            f"one of {', '.join(TEMPLATES)}; "
+            "or path/to/chat_template.jinja, or a tokenizer's folder/"
+        )
+    return name
+
 
 class Render(Model):
     """The text that is counted: what the trainer will read."""
 
-    template: Literal["qwen3.5", "qwen3", "chatml"] = "qwen3.5"
+    template: Annotated[Word, AfterValidator(_template)] = "qwen3.5"
+    """`qwen3.5`, `qwen3`, `chatml`; or a Jinja file, or a tokenizer's folder with a template."""
     tokenizer: Word = "qwen3.5"
-    history_thinking: Literal["keep"] = "keep"
-    """keep: the reasoning of every turn is rendered, so a trace is one sample."""
+    """`qwen3.5`, `o200k_base`, `cl100k_base`; a tokenizer.json or its folder; `hf:org/name`."""
+    history_thinking: Literal["keep", "strip", "as_is"] = "keep"
+    """keep: the reasoning of every turn is rendered, and a trace is one sample. strip: one sample a
+    query, without the reasoning of earlier turns, as the model reads it at inference. as_is: one
+    sample as the inference template writes it, so earlier reasoning is lost."""
 
 
 def one_action(actions: Mapping[str, Iterable[str]]) -> None:
@@ -150,6 +244,10 @@ class Dedupe(Model):
     """Which one stays, first difference decides: verified right, not truncated and not looping,
     full reasoning, longer (more assistant messages: the later snapshot of a growing session),
     source named earlier, shorter reasoning, content hash."""
+
+    shared_prefixes: Literal["once", "each"] = "once"
+    """once: of traces that begin with the same conversation, a contained one goes and one trains
+    each shared message. each: every copy is kept and trained."""
 
     @model_validator(mode="before")
     @classmethod
@@ -209,8 +307,13 @@ class Filter(Model):
 
 
 class Shard(Model):
-    """The product: Parquet files of whole traces."""
+    """The product: Parquet files of whole traces, as text or as the tokens that are trained on."""
 
+    profile: Literal["messages", "tokenized", "packed"] = "messages"
+    """What a row is: messages, one a trace; tokenized, ids and labels of a sample; packed, samples
+    put together up to a context."""
+    context: Annotated[Tokens, Field(ge=MIN_CONTEXT, le=MAX_CONTEXT)] = 32_768
+    """Most tokens of a row of profile packed; a trace with a longer sample is dropped, not cut."""
     out: Word | None = None
     """Folder of the shards, relative to the recipe's folder; null: `shards` where the command
     is run."""

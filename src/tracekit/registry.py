@@ -11,12 +11,16 @@ from tracekit.errors import LawError
 @cache
 def codes() -> tuple[Code, ...]:
     """All codes, sorted by name. Raises LawError where one name has two meanings."""
-    from tracekit import containers, dialects, edits, findings, ingesting, rules
+    from tracekit import containers, dialects, edits, findings, ingesting, plugged, rules
+    from tracekit import template_lint as lint
+    from tracekit.dialects import mapping
 
     found: dict[str, Code] = {}
     declared = [
-        *containers.CODES, *ingesting.CODES, *edits.CODES, *findings.CODES, *rules.CODES,
+        *containers.CODES, *plugged.CODES, *ingesting.CODES, *edits.CODES, *findings.CODES,
+        *rules.CODES, *lint.CODES,
     ]  # fmt: skip
+    declared += mapping.CODES
     for name in dialects.DIALECTS:
         dialect = dialects.get(name)
         declared += [*dialect.codes, *dialect.events]
@@ -34,6 +38,7 @@ def page() -> str:
         "repair": "Repairs: counted changes",
         "finding": "Findings: seen in a trace",
         "drop": "Drops: decisions",
+        "mask": "Masks: decisions on what is trained",
         "event": "Events: records that are no message",
     }
     for kind, title in titles.items():

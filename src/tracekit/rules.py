@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tracekit import findings
+from tracekit import findings, template_lint
 from tracekit.codes import Code
 from tracekit.errors import UsageError, did_you_mean
 
@@ -31,6 +31,14 @@ CODES = (
         why="Trainers cut such rows in silence, and then train the cut.",
         default="drop",
         fix="filter: {max_tokens: ...}; off where it is not given",
+    ),
+    Code(
+        name="longer_than_context",
+        kind="drop",
+        what="A sample has more tokens than shard.context, so no packed row can hold it.",
+        why="A cut sample ends in the middle of a thought; here none is ever cut.",
+        default="drop",
+        fix="shard: {context: ...}; off but for shard: {profile: packed}",
     ),
     Code(
         name="too_short",
@@ -88,6 +96,23 @@ CODES = (
         fix="dedupe: {threshold: ...}, or dedupe: false",
         source="exact Jaccard of 5-word shingles, per scope; MinHash only proposes",
     ),
+    Code(
+        name="contained",
+        kind="drop",
+        what="A longer trace begins with this whole conversation and trains it; it is named.",
+        why="Growing snapshots of one session repeat all earlier turns in each.",
+        default="drop",
+        fix="dedupe: {shared_prefixes: each} keeps and trains every copy",
+        source="hashes of all that was said up to each message; a stated parent is no snapshot",
+    ),
+    Code(
+        name="shared_prefix",
+        kind="mask",
+        what="Messages that another kept trace begins with too are trained there, and not here.",
+        why="A fork replays its parent; the replayed turns would be trained once a child.",
+        fix="dedupe: {shared_prefixes: each} trains every copy",
+        source="hashes of all that was said up to each message, reasoning included where given",
+    ),
 )
 
 
@@ -120,10 +145,15 @@ class RuleSet:
     keep: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     """By priority, first wins."""
+    shared_once: bool = False
+    """Is a message that several traces begin with trained in one of them only?"""
 
 
-_VALIDITY = tuple(c.name for c in findings.CODES if c.name not in ("truncated", "empty_answer"))
+_FINDINGS = (*findings.CODES, *template_lint.CODES)
 _QUALITY = ("truncated", "empty_answer")
+_VALIDITY = tuple(c.name for c in _FINDINGS if c.name not in _QUALITY)
+_REFUSED = ("no_user_message", "system_not_first", "arguments_not_object", "unrenderable")
+"""Findings that name why a template refuses a trace; some templates do not."""
 
 
 def finding_codes() -> tuple[str, ...]:
@@ -150,7 +180,7 @@ def of_recipe(recipe: Recipe) -> RuleSet:
                 fix="tracekit explain lists every code",
                 wrote="nothing was written",
             )
-    default = {c.name: c.default for c in findings.CODES}
+    default = {c.name: c.default for c in _FINDINGS}
     loop_default = "flag"
     if quality.profile == "none":
         default = {code: "drop" if d == "drop" else "none" for code, d in default.items()}
@@ -174,10 +204,25 @@ def of_recipe(recipe: Recipe) -> RuleSet:
                     kind="finding",
                 )
             )
+    if any(default[code] != "drop" for code in _REFUSED):
+        # Flagged or off, but what the template refuses has no text to train on.
+        rules.append(
+            Rule(
+                code="unrenderable",
+                action="drop",
+                stage="validate",
+                kind="measure",
+                keep="n_tokens IS NOT NULL",
+            )
+        )
     if quality.min_tokens is not None:
         rules.append(_bound("too_short", "n_tokens", ">=", quality.min_tokens, "drop"))
     if quality.max_tokens is not None:
         rules.append(_bound("too_long", "max_sample_tokens", "<=", quality.max_tokens, "drop"))
+    if recipe.shard.profile == "packed":
+        rules.append(
+            _bound("longer_than_context", "max_sample_tokens", "<=", recipe.shard.context, "drop")
+        )
     if loop_default != "none":
         share = LOOP_SHARE if quality.max_loop_share is None else quality.max_loop_share
         rules.append(
@@ -200,6 +245,7 @@ def of_recipe(recipe: Recipe) -> RuleSet:
         threshold=recipe.dedupe.threshold if recipe.dedupe is not False else None,
         keep=tuple(recipe.dedupe.keep) if recipe.dedupe is not False else (),
         sources=tuple(recipe.sources),
+        shared_once=recipe.dedupe is not False and recipe.dedupe.shared_prefixes == "once",
     )
 
 
@@ -222,6 +268,7 @@ THRESHOLDS = {
     "loop_share": ("loop", "loop_share", "<="),
     "max_loop_share": ("loop", "loop_share", "<="),
     "max_tokens": ("too_long", "max_sample_tokens", "<="),
+    "context": ("longer_than_context", "max_sample_tokens", "<="),
     "min_tokens": ("too_short", "n_tokens", ">="),
 }
 """Names that --what-if moves -> (code, column, bound); `threshold` is dedupe's."""

@@ -45,7 +45,7 @@ def run(
     with stages.at(work) as place:
         before = manifests.load(place)
         changed = summary.recipe_changes(before.recipe, recipe.to_dict())
-        planned, manifest = stages.ingest_under_lock(
+        planned, manifest, _ = stages.ingest_under_lock(
             recipe, place, before, selection, replaced=False, progress=told
         )
         manifest = stages.measure_under_lock(recipe, place, manifest, told)

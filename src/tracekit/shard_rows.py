@@ -101,6 +101,8 @@ def message_json(message: Row) -> bytes:
     for key in ("tool_call_id", "name", "weight", "train"):
         if message[key] is not None:
             out[key] = message[key]
+    if message["attachments"]:
+        out["attachments"] = message["attachments"]
     return orjson.dumps(out)
 
 

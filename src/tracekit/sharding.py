@@ -9,7 +9,8 @@ seven times as long. Memory: one part, or one shard, a worker.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.ipc
 
-from tracekit import door, edits
+from tracekit import door, edits, profiles, spilling
 from tracekit.executors import Note, Trouble
 from tracekit.schema import TRACE_SCHEMA
-from tracekit.shard_rows import SHARD_SCHEMA, SPILL_SCHEMA, row_digest, shard_table, spill_table
+from tracekit.shard_rows import SPILL_SCHEMA, row_digest, spill_table
 from tracekit.workspace import Workspace
 
 VERSION = 1
-SPILL_BATCH_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +70,30 @@ def plan(kept: pl.DataFrame, *, seed: int, tokens_per_shard: int, max_bytes: int
     position = np.empty(kept.height, np.int64)
     position[place] = np.arange(kept.height)
     # A trace that a flagged rule let through without a count weighs nothing in the cut.
-    tokens = kept["n_tokens"].fill_null(0).to_numpy()[place].astype(np.int64)
-    total = int(tokens.sum())
-    wanted = max(1, -(-total // tokens_per_shard))
-    middle = np.cumsum(tokens) - tokens / 2
-    shard = np.minimum((middle * wanted / max(total, 1)).astype(np.int64), wanted - 1)
-    shard = _split_by_bytes(shard, kept["n_bytes"].to_numpy()[place].astype(np.int64), max_bytes)
-    shard = np.unique(shard, return_inverse=True)[1]
+    shard = cut(
+        kept["n_tokens"].fill_null(0).to_numpy()[place].astype(np.int64),
+        kept["n_bytes"].to_numpy()[place].astype(np.int64),
+        tokens_per_shard,
+        max_bytes,
+    )
     by_trace = np.empty_like(shard)
     by_trace[place] = shard
     return Plan(position, by_trace, int(shard.max()) + 1)
+
+
+def cut(
+    tokens_R: npt.NDArray[np.int64],
+    bytes_R: npt.NDArray[np.int64],
+    tokens_per_shard: int,
+    max_bytes: int,
+) -> npt.NDArray[np.int64]:
+    """shard_R of rows in the order of the product, at least one: shards of nearly equal tokens."""
+    total = int(tokens_R.sum())
+    wanted = max(1, -(-total // tokens_per_shard))
+    middle = np.cumsum(tokens_R) - tokens_R / 2
+    shard = np.minimum((middle * wanted / max(total, 1)).astype(np.int64), wanted - 1)
+    shard = _split_by_bytes(shard, bytes_R, max_bytes)
+    return np.unique(shard, return_inverse=True)[1].astype(np.int64)
 
 
 def _split_by_bytes(
@@ -97,17 +110,52 @@ def _split_by_bytes(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScatterJob:
-    """Spill the kept rows of one part."""
+class KeptRows:
+    """Which rows of a part are kept."""
 
     work: str
     source: str
     part: str
     trace_sha256: str
     edits_sha256: str
-    spill: str
     row_R: npt.NDArray[np.int64]
-    """Kept rows of the part, ascending; the other arrays go with it."""
+    """Ascending; the arrays of a job go with it."""
+    untrained: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Messages of a row of the part that another trace trains."""
+
+
+def edited_rows(kept: KeptRows, note: Note) -> Iterator[tuple[slice, list[dict[str, Any]]]]:
+    """(place in row_R, edited traces) of the kept rows of a part, row group by row group."""
+    work = Workspace(Path(kept.work))
+    file = door.open_parquet(work.file("traces", kept.source, kept.part), kept.trace_sha256)
+    made = edits.edits_of(
+        door.read_table(work.file("evidence/edits", kept.source, kept.part), kept.edits_sha256)
+    )
+    first = 0
+    for group in range(file.num_row_groups):
+        n_rows = file.metadata.row_group(group).num_rows
+        lo, hi = np.searchsorted(kept.row_R, [first, first + n_rows]).tolist()
+        if lo < hi:
+            note(first, first + n_rows)
+            table = file.read_row_group(group, use_threads=False).cast(TRACE_SCHEMA)
+            wanted = kept.row_R[lo:hi]
+            rows = table.take(pa.array(wanted - first)).to_pylist()
+            rows = [
+                edits.apply(row, made.get(int(n), ())) for n, row in zip(wanted, rows, strict=True)
+            ]
+            for n, row in zip(wanted.tolist(), rows, strict=True):
+                for message in kept.untrained.get(n, ()):
+                    row["messages"][message]["weight"] = 0.0
+            yield slice(lo, hi), rows
+        first += n_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScatterJob:
+    """Spill the kept rows of one part as messages."""
+
+    kept: KeptRows
+    spill: str
     id_R: list[str]
     n_tokens_R: npt.NDArray[np.int64]
     n_target_tokens_R: npt.NDArray[np.int64]
@@ -117,50 +165,20 @@ class ScatterJob:
 
 def scatter_part(job: ScatterJob, trouble: Trouble, note: Note) -> dict[int, list[int]]:
     """Job function: write the spill file of one part; returns shard -> its batches there."""
-    work = Workspace(Path(job.work))
-    file = door.open_parquet(work.file("traces", job.source, job.part), job.trace_sha256)
-    made = edits.edits_of(
-        door.read_table(work.file("evidence/edits", job.source, job.part), job.edits_sha256)
+    pieces = (
+        (
+            spill_table(
+                rows,
+                job.id_R[at],
+                job.n_tokens_R[at].tolist(),
+                job.n_target_tokens_R[at].tolist(),
+                job.position_R[at].tolist(),
+            ),
+            job.shard_R[at],
+        )
+        for at, rows in edited_rows(job.kept, note)
     )
-    tables: list[pa.Table] = []
-    first = 0
-    for group in range(file.num_row_groups):
-        n_rows = file.metadata.row_group(group).num_rows
-        lo, hi = np.searchsorted(job.row_R, [first, first + n_rows])
-        if lo < hi:
-            note(first, first + n_rows)
-            table = file.read_row_group(group, use_threads=False).cast(TRACE_SCHEMA)
-            wanted = job.row_R[lo:hi]
-            rows = table.take(pa.array(wanted - first)).to_pylist()
-            rows = [
-                edits.apply(row, made.get(int(n), ())) for n, row in zip(wanted, rows, strict=True)
-            ]
-            tables.append(
-                spill_table(
-                    rows,
-                    job.id_R[lo:hi],
-                    job.n_tokens_R[lo:hi].tolist(),
-                    job.n_target_tokens_R[lo:hi].tolist(),
-                    job.position_R[lo:hi].tolist(),
-                )
-            )
-        first += n_rows
-    table = pa.concat_tables(tables) if tables else SPILL_SCHEMA.empty_table()
-    order = np.lexsort((job.position_R, job.shard_R))
-    batches: dict[int, list[int]] = {}
-    n_batches = 0
-    with door.write_stream(Path(job.spill)) as out, pa.ipc.new_file(out, SPILL_SCHEMA) as writer:
-        shards = job.shard_R[order]
-        for k in np.unique(shards):
-            rows_of_k = order[shards == k]
-            group_table = table.take(pa.array(rows_of_k)).combine_chunks()
-            sizes = door.table_row_bytes(group_table)
-            for start, end in door.cut_by_bytes(sizes, SPILL_BATCH_BYTES):
-                for batch in group_table.slice(start, end - start).to_batches():
-                    writer.write_batch(batch)
-                    batches.setdefault(int(k), []).append(n_batches)
-                    n_batches += 1
-    return batches
+    return spilling.write(Path(job.spill), SPILL_SCHEMA, pieces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +186,7 @@ class GatherJob:
     """Write one shard."""
 
     path: str
+    profile: str
     number: int
     spills: tuple[tuple[str, tuple[int, ...]], ...]
     """(spill file, its batches for this shard)."""
@@ -177,21 +196,16 @@ class GatherJob:
 def gather_shard(job: GatherJob, trouble: Trouble, note: Note) -> dict[str, Any]:
     """Job function: write one shard; returns its entry of the manifest, with `positions`."""
     note(0, 0)
-    tables: list[pa.Table] = []
-    for path, batches in job.spills:
-        with door.guarded("read", path), pa.memory_map(path) as source:
-            reader = pa.ipc.open_file(source)
-            tables.extend(pa.Table.from_batches([reader.get_batch(i)]) for i in batches)
-    spilled = pa.concat_tables(tables) if tables else SPILL_SCHEMA.empty_table()
+    profile = profiles.named(job.profile)
+    spilled = spilling.read(job.spills, profile.spill_schema)
     positions = spilled.column("position").to_numpy()
-    spilled = spilled.take(pa.array(np.argsort(positions, kind="stable")))
-    table = shard_table(spilled)
-    del spilled, tables
+    table = profile.finish(spilled)
+    del spilled
     sizes = door.table_row_bytes(table)
     with door.write_stream(Path(job.path)) as file:
         hashing = door.HashingFile(file)
         with door.parquet_writer(
-            hashing, SHARD_SCHEMA, level=3, dictionary=["source", "model"],
+            hashing, profile.schema, level=3, dictionary=list(profile.dictionary) or False,
             content_defined_chunks=True,
         ) as writer:  # fmt: skip
             door.write_row_groups(writer, table, job.row_group_bytes)
@@ -204,7 +218,7 @@ def gather_shard(job: GatherJob, trouble: Trouble, note: Note) -> dict[str, Any]
         "plain_bytes": int(sizes.sum()),
         "sha256": hashing.hexdigest(),
         "row_digest": row_digest(table),
-        "positions": np.sort(positions),
+        "positions": positions,
     }
 
 

@@ -8,7 +8,7 @@ reads nothing. The source is hashed on the way, all of it, also behind a fault.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 import xxhash
 
-from tracekit import columnar, door
-from tracekit.cutting import Cut, Cuts, cutter
+from tracekit import archives, columnar, door, plugged
+from tracekit.cutting import Cut, Cuts, LineCutter, cutter
 from tracekit.framing import (
     READ_BYTES,
     Detected,
@@ -104,7 +104,13 @@ def spool(
         return known
     with open_source(source) as file:
         hashed = Hashed(file, progress)
-        cuts = _write_plain(plain, hashed, detected, part_bytes, limits)
+        own = plugged.containers().get(detected.compression)
+        if own is not None:
+            cuts = _write_lines(plain, plugged.lines(source, own), part_bytes)
+        elif detected.compression == "zip":
+            cuts = _write_lines(plain, archives.lines(source, limits), part_bytes)
+        else:
+            cuts = _write_plain(plain, hashed, detected, part_bytes, limits)
         digest = hashed.hexdigest()
     door.write_json(
         index,
@@ -170,6 +176,22 @@ def _write_plain(
     if fault is not None:
         return Cuts((Cut(0, 0, 0, fault),), 1)
     return columnar.cuts(plain, framing, part_bytes)
+
+
+def _write_lines(
+    plain: Path, found: Iterable[tuple[bytes, tuple[str, str] | None]], part_bytes: int
+) -> Cuts:
+    """Lines of an archive or of the container of a package; one with a fault is a reject."""
+    lines = LineCutter(part_bytes)
+    with door.write_stream(plain, mode=_PRIVATE) as out:
+        for text, fault in found:
+            line = text + b"\n"
+            out.write(line)
+            if fault is None:
+                lines.feed(line)
+            else:
+                lines.refuse(len(line), fault)
+    return lines.finish()
 
 
 def _read_index(index: Path, plain: Path, made_from: dict[str, Any]) -> Spooled | None:

@@ -14,7 +14,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from tracekit import decide, door, executors, frames, measuring, planning, product, reading, summary
+from tracekit import (
+    decide,
+    door,
+    executors,
+    frames,
+    measuring,
+    planning,
+    product,
+    reading,
+    rereading,
+    summary,
+)
 from tracekit import manifest as manifests
 from tracekit import rules as rule_sets
 from tracekit.decide import Decisions, Evidence
@@ -24,6 +35,7 @@ from tracekit.planning import Planning, Selection
 from tracekit.progress import Progress, no_progress
 from tracekit.recipe import Recipe
 from tracekit.report import Report
+from tracekit.rereading import Changes
 from tracekit.workspace import Workspace, existing, locked
 
 INLINE_BYTES = 16 << 20
@@ -53,7 +65,9 @@ def warm_up(recipe: Recipe) -> None:
     if n_workers(recipe, n_bytes):
         executors.prepare(recipe.tokenizer)
     else:
-        threading.Thread(target=_load, args=(recipe.tokenizer,), daemon=True).start()
+        threading.Thread(
+            target=_load, args=(recipe.tokenizer,), daemon=True, name="tracekit-ahead"
+        ).start()
 
 
 def _load(tokenizer: str) -> None:
@@ -61,7 +75,9 @@ def _load(tokenizer: str) -> None:
     from tracekit import tokenizers
 
     with suppress(TracekitError, OSError):
-        tokenizers.load(tokenizer)
+        found = tokenizers.load(tokenizer)
+        if found.fast:
+            found.reference()
 
 
 def ingest(
@@ -79,11 +95,11 @@ def ingest(
     warm_up(recipe)
     with locked(place):
         before = manifests.load(place)
-        planned, manifest = ingest_under_lock(
+        planned, manifest, changes = ingest_under_lock(
             recipe, place, before, Selection(limit=limit, sample=sample),
             replaced=replace, progress=progress or no_progress,
         )  # fmt: skip
-    return summary.ingested(place, planned, manifest)
+    return summary.ingested(place, planned, manifest, changes)
 
 
 def ingest_under_lock(
@@ -94,17 +110,23 @@ def ingest_under_lock(
     *,
     replaced: bool,
     progress: Progress,
-) -> tuple[Planning, Manifest]:
-    """Plan, read, commit; returns what was planned and the new manifest."""
+) -> tuple[Planning, Manifest, Changes | None]:
+    """Plan, read, commit; returns what was planned, the new manifest, and what it changed."""
     planning.check_selection(selection)
     planned = planning.plan(recipe, work, manifest, selection, replaced=replaced)
+    again = [b for b in manifest.batches if replaced and b not in planned.manifest.batches]
+    before = rereading.read(work, again)
     if planned.manifest.batches != manifest.batches:
         manifests.forget(work, manifest, replace(planned.manifest, law=()))
     n_bytes = sum(j.part.plain_bytes for p in planned.batches for j in p.jobs)
     new = reading.read(planned, work, workers=n_workers(recipe, n_bytes), progress=progress)
     new = _committed(work, new, recipe)
     shutil.rmtree(work.spool, ignore_errors=True)
-    return planned, new
+    if not again:
+        return planned, new, None
+    rereading.clear(work, again, new.batches)
+    fresh = [b for b in new.batches if b not in planned.manifest.batches]
+    return planned, new, rereading.compare(before, rereading.read(work, fresh))
 
 
 def _committed(work: Workspace, new: Manifest, recipe: Recipe) -> Manifest:

@@ -7,11 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from tracekit import reading
+from tracekit import card, dialects, reading
 from tracekit.decide import Decisions, Evidence
 from tracekit.manifest import Manifest
 from tracekit.planning import Planning, dry_run
 from tracekit.report import Report, Table
+from tracekit.rereading import Changes
 from tracekit.workspace import Workspace
 
 SURPRISING_SHARE = 0.5
@@ -30,8 +31,10 @@ def planned(planning: Planning) -> Report:
     )
 
 
-def ingested(work: Workspace, planning: Planning, manifest: Manifest) -> Report:
-    """An ingest: per source what was read and what became of it."""
+def ingested(
+    work: Workspace, planning: Planning, manifest: Manifest, changes: Changes | None = None
+) -> Report:
+    """An ingest: per source what was read and what became of it; what reading again changed."""
     tables = [_sources(manifest)]
     rejects = _codes(manifest, "rejects")
     if rejects:
@@ -39,7 +42,14 @@ def ingested(work: Workspace, planning: Planning, manifest: Manifest) -> Report:
     repairs = _codes(manifest, "repairs")
     if repairs:
         tables.append(Table("repaired, counted", ("code", "times"), tuple(repairs)))
-    notes = [*_plan_notes(planning), *_all_rejected(manifest)]
+    notes = [*_plan_notes(planning), *_outdated(planning.manifest), *_all_rejected(manifest)]
+    if changes is not None:
+        tables.append(changes.table())
+        if changes.n_unreadable_parts:
+            notes.append(
+                f"{changes.n_unreadable_parts} parts of before could not be read: "
+                "their traces count as added"
+            )
     keys = _codes(manifest, "unknown_keys")
     if keys:
         named = ", ".join(f"{k}: {n:,} rows" for k, n in keys[:8])
@@ -61,6 +71,7 @@ def ingested(work: Workspace, planning: Planning, manifest: Manifest) -> Report:
             "repairs": dict(repairs),
             "unknown_keys": dict(keys),
             "counters": dict(counters),
+            **({"changes": changes.table().records()} if changes is not None else {}),
             "law": list(reading.law(manifest)) if manifest.batches else [],
         },
     )
@@ -76,6 +87,21 @@ def _plan_notes(planning: Planning) -> list[str]:
     notes += [f"skipped {s.path}: {s.reason}" for s in planning.skipped]
     notes += [f"no records in {name}" for name in planning.empty]
     return notes
+
+
+def _outdated(manifest: Manifest) -> list[str]:
+    """A note for each batch that an earlier version of its dialect read."""
+    found: dict[tuple[str, str, int, int], None] = {}
+    for b in manifest.batches:
+        if b.dialect in dialects.DIALECTS:
+            now = dialects.get(b.dialect).version
+            if now != b.dialect_version:
+                found[b.source, b.dialect, b.dialect_version, now] = None
+    return [
+        f"source {source} was read by version {then} of the dialect {name}, this is version {now}: "
+        "--replace reads it again and says which traces change"
+        for source, name, then, now in found
+    ]
 
 
 def _all_rejected(manifest: Manifest) -> list[str]:
@@ -165,13 +191,22 @@ def decision_notes(evidence: Evidence, decisions: Decisions) -> list[str]:
     ]
 
 
-def _bounded(manifest: Manifest) -> list[str]:
+def _limits(manifest: Manifest) -> list[str]:
+    """What was not done as usual: parts counted by the slow tokenizer, buckets searched in part."""
+    notes = []
+    n_slow = sum(e.by_reference for e in manifest.evidence.get("tokens", {}).values())
+    if n_slow:
+        notes.append(
+            f"the fast tokenizer was wrong on a sampled text: {n_slow:,} parts are counted by its "
+            "reference"
+        )
     n = manifest.pairs.get("n_bounded_buckets", 0)
     if not n:
-        return []
+        return notes
     return [
+        *notes,
         f"{n:,} crowded buckets were searched in part: each of their "
-        f"{manifest.pairs['n_bounded_members']:,} members met only the best 16"
+        f"{manifest.pairs['n_bounded_members']:,} members met only the best 16",
     ]
 
 
@@ -185,7 +220,7 @@ def decided(
     return Report(
         tables=[table],
         law=[law],
-        notes=[*decision_notes(evidence, decisions), *_bounded(manifest)],
+        notes=[*decision_notes(evidence, decisions), *_limits(manifest)],
         hints=[f"tracekit shard -w {work.folder} --out shards"],
         data={"codes": table.records(), "traces": n_all, "kept": n_kept, "law": [law]},
     )
@@ -205,6 +240,7 @@ def _shard_table(value: dict[str, Any]) -> Table:
 def sharded(work: Workspace, out: Path, value: dict[str, Any], fresh: bool) -> Report:
     """A product."""
     notes = [] if fresh else [f"{out} is what these decisions give: nothing was written"]
+    notes += [card.profile_line(value["profile"])] if "n_samples" in value["profile"] else []
     notes += [f"partial run: {p}" for p in value["partial"]]
     return Report(
         tables=[_shard_table(value)],

@@ -15,8 +15,9 @@ import pyarrow as pa
 import xxhash
 
 from tracekit.findings import TRUNCATED
+from tracekit.lineage import prefixes
 
-VERSION = 1
+VERSION = 3
 
 Row: TypeAlias = dict[str, Any]
 
@@ -26,11 +27,13 @@ TEXT_SCHEMA = pa.schema(
         ("source", pa.large_string()),
         ("source_id", pa.large_string()),
         ("session_id", pa.large_string()),
+        ("parent_id", pa.large_string()),
         ("task_key", pa.large_string()),
         ("model", pa.large_string()),
         ("content_hash", pa.large_string()),
         ("record_hash", pa.large_string()),
         ("task_hash", pa.large_string()),
+        ("header_hash", pa.large_string()),
         ("n_messages", pa.int32()),
         ("n_user_messages", pa.int32()),
         ("n_assistant_messages", pa.int32()),
@@ -48,11 +51,16 @@ TEXT_SCHEMA = pa.schema(
         ("reasoning_kind", pa.large_string()),
         ("finish_reason", pa.large_string()),
         ("ends_on", pa.large_string()),
+        ("prefix_message", pa.list_(pa.int32())),
+        ("prefix_told", pa.list_(pa.uint64())),
+        ("prefix_thought", pa.list_(pa.uint64())),
     ]
 )
 """`record_hash` tells apart equal traces whose records say other things about them (source, model,
 outcome); `verified` is true where tests or the environment say right, null where nobody says;
-`n_tools` is null where tools are not recorded; `reasoning_kind` is `mixed` for several kinds."""
+`header_hash` is of system messages and tools, which repeat from trace to trace; null without any;
+`n_tools` is null where tools are not recorded; `prefix_*` are of each message of an assistant, see
+`lineage.py`; `reasoning_kind` is `mixed` for several kinds."""
 
 
 def identity(row: Row) -> bytes:
@@ -92,6 +100,17 @@ def task_of(row: Row) -> str:
     return "\n".join(asked)
 
 
+def header_of(row: Row) -> bytes | None:
+    """System messages and offered tools as JSON; null where there is neither."""
+    said = [m["content"] or "" for m in row["messages"] if m["role"] == "system"]
+    tools = row["tools"] or ()
+    if not tools and not any(said):
+        return None
+    return orjson.dumps(
+        (said, [(t["name"], t["description"], t["parameters"], t["extra"]) for t in tools])
+    )
+
+
 def verified(outcomes: Sequence[Row]) -> bool | None:
     """Did tests or the environment say right? null where neither spoke; both must agree.
 
@@ -118,6 +137,13 @@ def _about(row: Row) -> bytes:
     return orjson.dumps(([row[k] for k in keys], row["outcomes"], messages))
 
 
+def hashes_of(row: Row) -> tuple[str, str]:
+    """(content_hash, record_hash) of a trace."""
+    content_hash = xxhash.xxh3_128_hexdigest(identity(row))
+    # Seeded with the content: equal words about two traces do not make them equal records.
+    return content_hash, xxhash.xxh3_128_hexdigest(_about(row), seed=int(content_hash[:15], 16))
+
+
 def measure(rows: Sequence[Row]) -> pa.Table:
     """Family `text` of edited traces, row for row."""
     columns: dict[str, list[Any]] = {name: [] for name in TEXT_SCHEMA.names}
@@ -128,12 +154,14 @@ def measure(rows: Sequence[Row]) -> pa.Table:
         results = [m for m in messages if m["role"] == "tool"]
         reasoning = [m["reasoning"] for m in assistants if m["reasoning"]]
         kinds = {m["reasoning_kind"] for m in assistants if m["reasoning_kind"]}
-        content_hash = xxhash.xxh3_128_hexdigest(identity(row))
-        for name in ("id", "source", "source_id", "session_id", "task_key", "model"):
+        content_hash, record_hash = hashes_of(row)
+        for name in ("id", "source", "source_id", "session_id", "parent_id", "task_key", "model"):
             add[name](row[name])
         add["content_hash"](content_hash)
-        add["record_hash"](xxhash.xxh3_128_hexdigest(_about(row), seed=int(content_hash[:15], 16)))
+        add["record_hash"](record_hash)
         add["task_hash"](xxhash.xxh3_128_hexdigest(task_of(row).encode("utf-8")))
+        header = header_of(row)
+        add["header_hash"](None if header is None else xxhash.xxh3_128_hexdigest(header))
         add["n_messages"](len(messages))
         add["n_user_messages"](sum(m["role"] == "user" for m in messages))
         add["n_assistant_messages"](len(assistants))
@@ -151,4 +179,8 @@ def measure(rows: Sequence[Row]) -> pa.Table:
         add["reasoning_kind"]("mixed" if len(kinds) > 1 else next(iter(kinds), None))
         add["finish_reason"](assistants[-1]["finish_reason"] if assistants else None)
         add["ends_on"](messages[-1]["role"] if messages else None)
+        found = prefixes(messages)
+        add["prefix_message"]([p.message for p in found])
+        add["prefix_told"]([p.told for p in found])
+        add["prefix_thought"]([p.thought for p in found])
     return pa.table(columns, schema=TEXT_SCHEMA)

@@ -20,41 +20,49 @@ import pyarrow as pa
 
 from tracekit.encoded import Batch, Ints, Unrendered, batches, rows_of
 from tracekit.pieces import ANSWER, REASONING, SEGMENTS, Row
-from tracekit.render import DEFAULT, TEMPLATES
+from tracekit.render import DEFAULT, named
+from tracekit.samples import History
 from tracekit.tokenizers import Tokenizer
 
-VERSION = 1
+VERSION = 2
 
 TOKEN_SCHEMA = pa.schema(
     [
         ("n_tokens", pa.int64()),
         ("n_target_tokens", pa.int64()),
         ("max_sample_tokens", pa.int64()),
+        ("sample_tokens", pa.list_(pa.int32())),
         *((f"n_{segment}_tokens", pa.int64()) for segment in SEGMENTS),
         ("message_tokens", pa.list_(pa.int32())),
         ("message_target_tokens", pa.list_(pa.int32())),
+        ("message_reasoning_tokens", pa.list_(pa.int32())),
         ("loop_share", pa.float64()),
         ("loop_tokens", pa.int64()),
         ("loop_period", pa.int64()),
         ("loop_message", pa.int32()),
+        ("terminated", pa.bool_()),
         ("exact", pa.bool_()),
     ]
 )
-"""Columns of `evidence/tokens`. All null where the trace cannot be rendered."""
+"""Columns of `evidence/tokens`. All null where the trace cannot be rendered. `terminated`: is the
+last token that is trained on the end of a turn? Null where nothing is trained on."""
 
 
 def measure(
-    traces: pa.Table | Sequence[Row], tokenizer: Tokenizer, template: str = DEFAULT
+    traces: pa.Table | Sequence[Row],
+    tokenizer: Tokenizer,
+    template: str = DEFAULT,
+    history: History = "keep",
 ) -> tuple[pa.Table, list[Unrendered]]:
     """(evidence, traces that cannot be rendered), row for row.
 
-    traces: a table in `TRACE_SCHEMA`, or its rows as dicts.
+    traces: a table in `TRACE_SCHEMA`, or its rows as dicts. FastDiffers as `encoded.batches`.
     """
     tables = []
     unrendered: list[Unrendered] = []
     with _collector_paused():
         rows = rows_of(traces) if isinstance(traces, pa.Table) else traces
-        for batch in batches(rows, tokenizer, TEMPLATES[template].render):
+        for batch in batches(rows, tokenizer, named(template), history):
             tables.append(_table(batch))
             unrendered += batch.unrendered
     return pa.concat_tables(tables).combine_chunks(), unrendered
@@ -81,7 +89,9 @@ def _sums(group_U: Ints, n_U: Ints, n_groups: int) -> Ints:
 def _table(batch: Batch) -> pa.Table:
     n_traces = batch.n_traces
     n_segments = len(SEGMENTS)
-    trace_U = np.repeat(np.arange(n_traces), np.diff(batch.uses_T1))
+    n_K = np.diff(batch.uses_K1)
+    trace_K = np.repeat(np.arange(n_traces), np.diff(batch.samples_T1))
+    trace_U = np.repeat(trace_K, n_K)
     n_U = (batch.high_P - batch.low_P)[batch.piece_U]
     segments_TG = _sums(trace_U * n_segments + batch.segment_U, n_U, n_traces * n_segments).reshape(
         n_traces, n_segments
@@ -96,21 +106,40 @@ def _table(batch: Batch) -> pa.Table:
     n_messages = int(messages_T1[-1])
     tokens_M = _sums(message_U, n_U[owned_U], n_messages)
     targets_M = _sums(message_U, (n_U * batch.target_U)[owned_U], n_messages)
+    thinking_M = _sums(message_U, (n_U * (batch.segment_U == REASONING))[owned_U], n_messages)
+
+    tokens_K = _sums(np.repeat(np.arange(len(n_K)), n_K), n_U, len(n_K))
+    longest_T = np.zeros(n_traces, np.int64)
+    np.maximum.at(longest_T, trace_K, tokens_K)
+    trained_T, terminated_T = _ends(batch, trace_U, n_U)
 
     null_T = np.zeros(n_traces, np.bool_)
     null_T[[u.row - batch.first for u in batch.unrendered]] = True
     columns: dict[str, pa.Array] = {
         "n_tokens": pa.array(n_T, mask=null_T),
         "n_target_tokens": pa.array(target_T, mask=null_T),
-        "max_sample_tokens": pa.array(n_T, mask=null_T),
+        "max_sample_tokens": pa.array(longest_T, mask=null_T),
+        "sample_tokens": _list(batch.samples_T1, tokens_K, null_T),
         "message_tokens": _list(messages_T1, tokens_M, null_T),
         "message_target_tokens": _list(messages_T1, targets_M, null_T),
+        "message_reasoning_tokens": _list(messages_T1, thinking_M, null_T),
+        "terminated": pa.array(terminated_T, mask=~trained_T),
         "exact": pa.array(~inexact_T, mask=null_T),
         **_loop_columns(batch, trace_U, null_T),
     }
     for g, segment in enumerate(SEGMENTS):
         columns[f"n_{segment}_tokens"] = pa.array(segments_TG[:, g], mask=null_T)
     return pa.table({f.name: columns[f.name] for f in TOKEN_SCHEMA}, schema=TOKEN_SCHEMA)
+
+
+def _ends(
+    batch: Batch, trace_U: Ints, n_U: Ints
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(trained_T, terminated_T): is anything trained on, and is its last token a turn's end?"""
+    trained = np.flatnonzero(batch.target_U & (n_U > 0))
+    last_T = np.full(batch.n_traces, -1, np.int64)
+    last_T[trace_U[trained]] = trained  # ascending: the last one stays
+    return last_T >= 0, batch.end_U[last_T] & (last_T >= 0) if len(n_U) else last_T >= 0
 
 
 def _list(offsets_T1: Ints, values_M: Ints, null_T: npt.NDArray[np.bool_]) -> pa.Array:
@@ -127,7 +156,9 @@ def _loop_columns(
     """Loop columns of each trace: the worst field's share, period and message; tokens of all."""
     from tracekit.kernels.loops import loops
 
-    field_F = np.flatnonzero((batch.segment_U == REASONING) | (batch.segment_U == ANSWER))
+    # History that comes again in later samples is one field, not many.
+    written_U = (batch.segment_U == REASONING) | (batch.segment_U == ANSWER)
+    field_F = np.flatnonzero(written_U & batch.own_U)
     piece_F = batch.piece_U[field_F]
     low_F, high_F = batch.low_P[piece_F], batch.high_P[piece_F]
     found = loops(batch.ids_N, low_F, high_F)

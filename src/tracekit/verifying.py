@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tracekit import door, product, reading, shard_rows
+from tracekit import door, product, profiles, reading, shard_rows, token_rows
 from tracekit import manifest as manifests
 from tracekit.errors import InputError, LawError, StorageError
 from tracekit.manifest import fingerprint
 from tracekit.report import Report, Table
+from tracekit.token_rows import Ints
 from tracekit.workspace import Workspace
 
 
@@ -76,7 +78,9 @@ def _report(checks: list[tuple[str, str, bool]]) -> Report:
 
 def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
     sums = {"rows": 0, "n_tokens": 0, "n_target_tokens": 0}
-    ids: set[str] = set()
+    told = manifest.get("profile", {"name": "messages"})
+    profile = profiles.named(told["name"])
+    samples = Samples()
     for entry in manifest["shards"]:
         name = entry["file"]
         file = path / name
@@ -91,8 +95,8 @@ def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bo
             yield "pages", f"{name}: {error.what}", False
             continue
         yield "pages", name, True
-        yield "schema", name, table.schema.equals(shard_rows.SHARD_SCHEMA)
-        if not table.schema.equals(shard_rows.SHARD_SCHEMA):
+        yield "schema", name, table.schema.equals(profile.schema)
+        if not table.schema.equals(profile.schema):
             continue
         found = {
             "rows": table.num_rows,
@@ -103,13 +107,27 @@ def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bo
             yield key, f"{name}: {n:,} against {entry[key]:,}", n == entry[key]
             sums[key] += n
         yield "row digest", name, shard_rows.row_digest(table) == entry["row_digest"]
-        ids.update(table.column("id").to_pylist())
-    yield "ids unique", f"{len(ids):,} ids in {sums['rows']:,} rows", len(ids) == sums["rows"]
-    for key, total in (("rows", "traces"), ("n_tokens",) * 2, ("n_target_tokens",) * 2):
+        if profile.has_tokens:
+            for check, what, holds in token_rows.checks(table, told.get("context")):
+                yield check, f"{name}: {what}", holds
+            samples.add(*token_rows.samples_in(table))
+        else:
+            none = np.zeros(table.num_rows, np.int64)
+            samples.add(table.column("id").to_pylist(), none, none)
+    yield from samples.checks(manifest["traces"], told)
+    wanted = {**manifest, **told}
+    for key, total in (("rows", profile.rows), ("n_tokens",) * 2, ("n_target_tokens",) * 2):
         yield (
             "sums",
-            f"{key}: {sums[key]:,} against {manifest[total]:,}",
-            (sums[key] == manifest[total]),
+            f"{key}: {sums[key]:,} against {wanted[total]:,}",
+            (sums[key] == wanted[total]),
+        )
+    if "fill_share" in told:
+        share = token_rows.fill_share(sums["n_tokens"], sums["rows"], told["context"])
+        yield (
+            "sums",
+            f"fill_share: {share} against {told['fill_share']}",
+            share == told["fill_share"],
         )
     n_all = manifest["traces"] + sum(manifest["dropped"].values())
     line = product.kept_law(n_all, manifest["traces"])
@@ -119,6 +137,35 @@ def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bo
     for extra in sorted(found_files - named):
         yield "no other files", f"{extra} is not named in the manifest", False
     yield "no other files", "", True
+
+
+@dataclass(slots=True)
+class Samples:
+    """Which samples of which traces were found, over all files."""
+
+    seen: set[tuple[str, int]] = field(default_factory=set)
+    """(id of the trace, number of the sample)."""
+    n: int = 0
+    longest_tokens: int = 0
+
+    def add(self, ids: list[str], samples: Ints, tokens: Ints) -> None:
+        """Samples of one file."""
+        self.n += len(ids)
+        self.longest_tokens = max(self.longest_tokens, int(tokens.max(initial=0)))
+        self.seen.update(zip(ids, samples.tolist(), strict=True))
+
+    def checks(self, n_traces: int, told: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
+        """Each sample once, the samples of a trace without a gap, as many as the manifest says."""
+        yield "ids unique", f"{len(self.seen):,} in {self.n:,} rows", len(self.seen) == self.n
+        last: dict[str, int] = {}
+        for trace, number in self.seen:
+            last[trace] = max(last.get(trace, 0), number)
+        whole = sum(n + 1 for n in last.values()) == len(self.seen)
+        if "n_samples" in told:
+            yield "samples", f"all of {len(last):,} traces, from 0 on", whole
+            for key, n in (("n_samples", self.n), ("longest_sample_tokens", self.longest_tokens)):
+                yield "sums", f"{key}: {n:,} against {told[key]:,}", n == told[key]
+        yield "sums", f"traces: {len(last):,} against {n_traces:,}", len(last) == n_traces
 
 
 def _workspace(path: Path) -> Iterator[tuple[str, str, bool]]:

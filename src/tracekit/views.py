@@ -18,7 +18,6 @@ from tracekit.recipe import Recipe
 from tracekit.report import Report, Table
 
 LENGTHS = (1_000, 4_000, 16_000, 64_000, 262_144)
-CONTEXTS = (8_192, 16_384, 32_768, 65_536, 131_072, 262_144, 1_048_576)
 MOST_EXAMPLES = 3
 
 
@@ -26,10 +25,19 @@ def stats(work: str | Path, *, contexts: bool = False) -> Report:
     """Per source: traces, kept, tokens by segment, dropped by code with an example each."""
     here = opened.open(work)
     evidence, decisions = here.decided()
-    frame = evidence.traces.with_columns(decisions.traces["kept"], decisions.traces["dropped_by"])
+    frame = evidence.traces.with_columns(
+        decisions.traces["kept", "dropped_by", "n_target_tokens"].get_columns()
+    )
     tables = [_by_source(frame), _by_code(evidence, decisions), _lengths(frame)]
+    notes = summary.decision_notes(evidence, decisions)
+    asked: dict[str, Any] = {}
     if contexts:
-        tables.append(_contexts(frame))
+        from tracekit import contexts as what_fits
+
+        (fit, repeated), told = what_fits.look(here, evidence)
+        tables += [fit, repeated]
+        notes += told
+        asked = {"contexts": fit.records(), "repeated_headers": repeated.records()}
     n_all, n_kept = frame.height, int(decisions.kept.sum())
     law = [
         *reading.law(here.manifest),
@@ -38,14 +46,14 @@ def stats(work: str | Path, *, contexts: bool = False) -> Report:
     return Report(
         tables=tables,
         law=law,
-        notes=summary.decision_notes(evidence, decisions),
+        notes=notes,
         hints=[f"tracekit why -w {work} ID", "tracekit explain CODE"],
         data={
             "sources": tables[0].records(),
             "codes": tables[1].records(),
             "lengths": tables[2].records(),
             "law": law,
-            **({"contexts": tables[3].records()} if contexts else {}),
+            **asked,
         },
     )
 
@@ -92,21 +100,6 @@ def _lengths(frame: pl.DataFrame) -> Table:
     if unmeasured:
         rows.append(("not measured", unmeasured, None, 0))
     return Table("lengths in tokens", ("length", "traces", "tokens", "kept"), tuple(rows))
-
-
-def _contexts(frame: pl.DataFrame) -> Table:
-    kept = frame.filter(pl.col("kept") & pl.col("max_sample_tokens").is_not_null())
-    total = int(kept["n_tokens"].sum())
-    rows = []
-    for context in CONTEXTS:
-        fits = kept.filter(pl.col("max_sample_tokens") <= context)
-        longer = kept.filter(pl.col("max_sample_tokens") > context)
-        cut = int((longer["max_sample_tokens"] - context).sum())
-        n_tokens = int(fits["n_tokens"].sum())
-        share = n_tokens / total if total else 0.0
-        rows.append((context, fits.height, n_tokens, share, longer.height, cut))
-    columns = ("context", "traces_that_fit", "tokens_that_fit", "share", "too_long", "cut_tokens")
-    return Table("contexts, kept traces", columns, tuple(rows))
 
 
 def why(work: str | Path, name: str, *, raw: bool = False) -> Report:
@@ -199,15 +192,21 @@ def _raw(here: Opened, stored: Mapping[str, Any]) -> list[str]:
     from tracekit import inputs, jsontext
     from tracekit.containers import read_slices
     from tracekit.parts import plan_parts
+    from tracekit.planning import is_record
 
     source = stored["source"]
+    fits = is_record(here.recipe, source)
     found = inputs.expand(
-        list(here.recipe.paths(source)), source=source, spool_folder=here.work.spool
-    )
+        list(here.recipe.paths(source)), source=source, spool_folder=here.work.spool,
+        whole_is_record=fits,
+    )  # fmt: skip
     root = found.sources[0].root
     text = []
     for origin in stored["provenance"]:
-        plan = plan_parts(source, root, [origin["file"]], spool_folder=here.work.spool)
+        plan = plan_parts(
+            source, root, [origin["file"]], spool_folder=here.work.spool,
+            whole_object_is_record=fits,
+        )  # fmt: skip
         entry = next(f for b in here.manifest.batches for f in b.files if f.name == origin["file"])
         if plan.files[0].hash != entry.xxh3_128:
             raise UsageError(
@@ -309,7 +308,9 @@ def what_if(
     rows = []
     for value in values:
         decisions = decide.decide(evidence, rule_sets.moved(rules, name, value))
-        kept = evidence.traces.filter(decisions.traces["kept"])
+        kept = evidence.traces.with_columns(decisions.traces["n_target_tokens"]).filter(
+            decisions.traces["kept"]
+        )
         by_it = decisions.traces.filter(pl.col("dropped_by") == code)
         ledger = decisions.ledger.filter(pl.col("code") == code)
         near = ledger.with_columns((pl.col("value") - value).abs().alias("d")).sort("d", "id")

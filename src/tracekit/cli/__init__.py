@@ -31,6 +31,8 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("tracekit.cli.whole:demo", "The whole road on a built-in sample."),
+    "sniff": Command("tracekit.cli.front:sniff", "What files and folders hold; writes nothing."),
+    "init": Command("tracekit.cli.front:init", "A commented recipe from what sniff sees."),
     "run": Command("tracekit.cli.whole:run_recipe", "All stages of a recipe: traces to shards."),
     "ingest": Command("tracekit.cli.stages:ingest", "Read input files into a workspace."),
     "validate": Command("tracekit.cli.stages:validate", "Find and drop what cannot be trained."),
@@ -163,6 +165,7 @@ Exit codes: 0 done, 1 a check failed, 2 wrong use, 65 bad input or version, 70 a
 
 Examples:
   tracekit demo
+  tracekit sniff data
   tracekit run pipelines/quickstart.yaml
   tracekit ingest data/*.jsonl.zst -w work
   tracekit why -w work data:batch.jsonl#12

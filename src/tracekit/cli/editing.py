@@ -161,6 +161,7 @@ def ingest_recipe(
 def _sources(paths: Sequence[str], named: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Source name to its keys: a folder is a source, and a file's source is its folder."""
     from tracekit.inputs import expand
+    from tracekit.remote import is_remote, name_of
 
     sources: dict[str, dict[str, Any]] = {}
     for text in named:
@@ -168,8 +169,11 @@ def _sources(paths: Sequence[str], named: Sequence[str]) -> dict[str, dict[str, 
         if not equals or not name or not path:
             raise UsageError(f"--source is {text!r}", expected="name=path")
         sources.setdefault(name, {"path": []})["path"].append(path)
-    files = [path for path in paths if path != "-"]
-    found = expand(files).sources if files else ()
+    for path in filter(is_remote, paths):
+        sources.setdefault(name_of(path), {"path": []})["path"].append(path)
+    files = [path for path in paths if path != "-" and not is_remote(path)]
+    # Which files of a folder are read is seen later: here only the names of sources matter.
+    found = expand(files, whole_is_record=lambda _: True).sources if files else ()
     folders = {Path(path).absolute() for path in files if Path(path).is_dir()}
     for source in found:
         if source.name in sources:
@@ -182,7 +186,7 @@ def _sources(paths: Sequence[str], named: Sequence[str]) -> dict[str, dict[str, 
         whole = source.root.absolute() in folders
         inside = [source.root] if whole else [source.root / file for file in source.files]
         sources[source.name] = {"path": [_below_here(path) for path in inside]}
-    if len(files) < len(paths):
+    if "-" in paths:
         sources.setdefault("stdin", {"path": []})["path"].append("-")
     return sources
 
@@ -196,11 +200,18 @@ def _below_here(path: Path) -> str:
 def inputs_table(recipe: Any) -> Table:
     """What an ingest would read: one row a source, one a file that it would skip."""
     from tracekit.inputs import expand
+    from tracekit.planning import is_record
+    from tracekit.remote import is_remote
 
     rows: list[tuple[Cell, ...]] = []
     for name, source in recipe.sources.items():
-        paths = [path for path in recipe.paths(name) if path != "-"]
-        found = expand(paths, source=name) if paths else None
+        elsewhere = [path for path in recipe.paths(name) if is_remote(path)]
+        paths = [path for path in recipe.paths(name) if path != "-" and not is_remote(path)]
+        rows += [(name, source.dialect, None, None, f"{path}: is fetched") for path in elsewhere]
+        if elsewhere and not paths:
+            continue
+        fits = is_record(recipe, name)
+        found = expand(paths, source=name, whole_is_record=fits) if paths else None
         files = [s.root / f for s in found.sources for f in s.files] if found else []
         n_bytes = sum(file.stat().st_size for file in files)
         dialect = source.dialect or "by structure"

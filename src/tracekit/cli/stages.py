@@ -41,7 +41,7 @@ def ingest(
         int | None, typer.Option(min=1, help="Only the first N records of each source.")
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Read changed files again instead of stopping.")
+        bool, typer.Option("--replace", help="Read files again; say which traces change.")
     ] = False,
     workers: Workers = None,
     dry_run: Annotated[
@@ -51,8 +51,9 @@ def ingest(
     """Read input files into a workspace: canonical traces, and a reject with place and reason for
     each record that cannot become one.
 
-    Files that are already in the workspace are skipped. Without --source, a file belongs to the
-    source that is called like its folder.
+    Files that are already in the workspace are skipped. With --replace they are read again where
+    they, their dialect or its options changed, and the traces that this adds, removes or changes
+    are counted. Without --source, a file belongs to the source that is called like its folder.
 
     Examples:
       tracekit ingest data/*.jsonl.zst more/*.parquet -w work
@@ -167,18 +168,41 @@ def shard(
         "shards"
     ),
     tokens_per_shard: Annotated[str | None, typer.Option(help="Tokens of a shard: 10M.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="What a row is: messages, tokenized (a sample) or packed (samples)."),
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="Most tokens of a packed row, 4k to 1048576: 32768.")
+    ] = None,
     workers: Workers = None,
 ) -> int:
     """Write what is kept as Parquet shards that a trainer reads as they are.
 
+    A row of profile messages is a trace as text, one of tokenized a sample as ids and labels, one
+    of packed whole samples up to a context; a trace with a longer sample is dropped, never cut.
+    The options are kept in the workspace's recipe.
+
     Examples:
       tracekit shard -w work --out shards --tokens-per-shard 10M
+      tracekit shard -w work --out packed --profile packed --context 32768
     """
     out: Out = ctx.obj
-    tokens = amount("--tokens-per-shard", tokens_per_shard, tokens_of)
     recipe = recipe_of(work)
-    if tokens is not None:
-        recipe = recipe.edited({"shard": {"tokens_per_shard": tokens}})
+    changes = {
+        "tokens_per_shard": amount("--tokens-per-shard", tokens_per_shard, tokens_of),
+        "profile": profile,
+        "context": amount("--context", context, tokens_of),
+    }
+    changes = {k: v for k, v in changes.items() if v is not None}
+    if changes:
+        recipe = recipe.edited({"shard": changes})
+    if context is not None and recipe.shard.profile != "packed":
+        raise UsageError(
+            f"--context is for packed rows, and the profile is {recipe.shard.profile}",
+            fix="--profile packed --context " + context,
+            wrote="nothing was written",
+        )
     if workers is not None:
         recipe = recipe.edited({"workers": workers})
     from tracekit import stages

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tracekit.dialects.dialect import Dialect, Notes, Option, Record
+from tracekit.dialects.dialect import Dialect, Fits, Notes, Option, Record
 from tracekit.errors import UsageError, did_you_mean
 
 __all__ = [
@@ -20,20 +21,84 @@ __all__ = [
     "check_options",
     "choose",
     "get",
+    "installed",
     "recognise",
 ]
 
 DIALECTS: dict[str, str] = {
     "openai": "tracekit.dialects.openai",
     "openai_turns": "tracekit.dialects.openai_turns",
+    "litellm": "tracekit.dialects.litellm",
     "anthropic": "tracekit.dialects.anthropic",
+    "openai_responses": "tracekit.dialects.openai_responses",
+    "gemini": "tracekit.dialects.gemini",
+    "managed_agents": "tracekit.dialects.managed_agents",
+    "harmony": "tracekit.dialects.harmony",
     "sharegpt": "tracekit.dialects.sharegpt",
     "alpaca": "tracekit.dialects.alpaca",
     "prompt_response": "tracekit.dialects.prompt_response",
     "question_answer": "tracekit.dialects.question_answer",
     "claude_code": "tracekit.dialects.claude_code",
+    "inspect_log": "tracekit.dialects.inspect_log",
+    "langfuse": "tracekit.dialects.langfuse",
+    "langsmith": "tracekit.dialects.langsmith",
+    "otel_spans": "tracekit.dialects.otel_spans",
+    "vcr": "tracekit.dialects.vcr",
+    "tracekit": "tracekit.dialects.tracekit_rows",
+    "codex": "tracekit.dialects.codex",
+    "session_messages": "tracekit.dialects.session_messages",
+    "copilot": "tracekit.dialects.copilot",
+    "qwen_code": "tracekit.dialects.qwen_code",
+    "gemini_cli": "tracekit.dialects.gemini_cli",
+    "kimi": "tracekit.dialects.kimi",
+    "opencode": "tracekit.dialects.opencode",
+    "grok": "tracekit.dialects.grok",
+    "cursor": "tracekit.dialects.cursor",
+    "droid_stream": "tracekit.dialects.droid_stream",
+    "antigravity": "tracekit.dialects.antigravity",
+    "hermes": "tracekit.dialects.hermes",
+    "agent_log": "tracekit.dialects.agent_log",
+    "vscode_chatreplay": "tracekit.dialects.vscode_chatreplay",
+    "swe_agent": "tracekit.dialects.swe_agent",
+    "mini_swe_agent": "tracekit.dialects.mini_swe_agent",
+    "nebius": "tracekit.dialects.nebius",
+    "swe_smith": "tracekit.dialects.swe_smith",
+    "math_samples": "tracekit.dialects.math_samples",
+    "prm800k": "tracekit.dialects.prm800k",
+    "reward_tree": "tracekit.dialects.reward_tree",
+    "react": "tracekit.dialects.react",
+    "reasoning_augmented_eval": "tracekit.dialects.reasoning_augmented_eval",
+    "reflexion": "tracekit.dialects.reflexion",
+    "verl": "tracekit.dialects.verl",
+    "no_conversation": "tracekit.dialects.no_conversation",
+    "openhands": "tracekit.dialects.openhands",
+    "openhands_events": "tracekit.dialects.openhands_events",
+    "openhands_sdk": "tracekit.dialects.openhands_sdk",
+    "adp": "tracekit.dialects.adp",
+    "codeact": "tracekit.dialects.codeact",
+    "xlam": "tracekit.dialects.xlam",
+    "bfcl": "tracekit.dialects.bfcl",
+    "toolbench": "tracekit.dialects.toolbench",
+    "toolalpaca": "tracekit.dialects.toolalpaca",
+    "tooltalk": "tracekit.dialects.tooltalk",
+    "toolrl": "tracekit.dialects.toolrl",
+    "tau_bench": "tracekit.dialects.tau_bench",
+    "tau2": "tracekit.dialects.tau2",
+    "preference": "tracekit.dialects.preference",
+    "atif": "tracekit.dialects.atif",
+    "terminus": "tracekit.dialects.terminus",
+    "web_agent": "tracekit.dialects.web_agent",
+    "autogen": "tracekit.dialects.autogen",
+    "who_and_when": "tracekit.dialects.who_and_when",
+    "swe_predictions": "tracekit.dialects.swe_predictions",
 }
 """Module of each built-in dialect; it holds the value `dialect`."""
+
+MAPPING = "mapping:"
+"""Beginning of the name of a field mapping; see `dialects.mapping`."""
+
+NOTHING_SAID = "no_conversation"
+"""The dialect of records in which nobody speaks."""
 
 ENTRY_POINTS = "tracekit.dialects"
 """Group of entry points under which a package offers dialects of its own."""
@@ -50,9 +115,13 @@ def get(name: str) -> Dialect:
         return found
     if name.endswith(".py"):
         return _of_file(Path(name))
+    if name.startswith(MAPPING):
+        from tracekit.dialects import mapping
+
+        return mapping.named(name)
     offered = _entry_points()
     if name in offered:
-        return _checked(offered[name].load(), f"entry point {name}")
+        return _offered(offered[name])
     known = sorted({*DIALECTS, *offered})
     raise UsageError(
         f"There is no dialect {name!r}.{did_you_mean(name, known)}",
@@ -61,10 +130,30 @@ def get(name: str) -> Dialect:
     )
 
 
+@cache
 def _entry_points() -> Mapping[str, Any]:
     from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _offered(point: Any) -> Dialect:
+    """The dialect of an installed package. Raises UsageError where it cannot be loaded."""
+    package = point.dist.name if point.dist is not None else point.value
+    try:
+        found = point.load()
+    except Exception as error:
+        raise UsageError(
+            f"the dialect {point.name!r} of the package {package} cannot be loaded: "
+            f"{type(error).__name__}: {error}",
+            fix=f"mend or uninstall {package}",
+        ) from error
+    return _checked(found, f"entry point {point.name} of {package}")
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the dialects that other packages offer; a built-in name cannot be taken over."""
+    return tuple(name for name in sorted(_entry_points()) if name not in DIALECTS)
 
 
 def _of_file(path: Path) -> Dialect:
@@ -101,20 +190,28 @@ def _checked(found: Any, where: str) -> Dialect:
     )
 
 
-def recognise(sampled: Iterable[Any]) -> list[tuple[str, str, float]]:
-    """Built-in dialects that fit sampled values: (name, evidence, share of the samples that fit).
+@cache
+def _fitters() -> tuple[tuple[str, Fits], ...]:
+    """Every dialect that is asked, with its test."""
+    return tuple((name, get(name).fits) for name in (*DIALECTS, *installed()))
 
-    Best first; one entry means recognised. Two or none: the caller stops and asks, for no dialect
-    guesses.
+
+def recognise(sampled: Iterable[Any]) -> list[tuple[str, str, float]]:
+    """Dialects that fit sampled values: (name, evidence, share of the samples that fit).
+
+    Those of installed packages are asked like the built-in ones. Best first; one entry means
+    recognised. Two or none: the caller stops and asks, for no dialect guesses. That a record can
+    hold no conversation counts only where nothing else fits.
     """
     values = list(sampled)
     found = []
-    for name in DIALECTS:
-        fits = get(name).fits
+    for name, fits in _fitters():
         evidence = [words for words in map(fits, values) if words]
         if evidence:
             most = max(sorted(set(evidence)), key=evidence.count)
             found.append((name, most, len(evidence) / len(values)))
+    if len(found) > 1:
+        found = [entry for entry in found if entry[0] != NOTHING_SAID]
     return sorted(found, key=lambda entry: (-entry[2], entry[0]))
 
 

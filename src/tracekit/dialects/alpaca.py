@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracekit.codes import Code
-from tracekit.dialects import conversation, openai_message, record_keys
+from tracekit.dialects import conversation, openai_message, react, record_keys, toolrl, xlam
 from tracekit.dialects.dialect import Dialect, Notes, Record
 from tracekit.dialects.openai import CALLS
 from tracekit.errors import BadRecord
@@ -30,6 +30,8 @@ def fits(value: Any) -> str:
     """
     if not isinstance(value, dict) or "response" in value or "prompt" in value:
         return ""
+    if react.fits(value) or xlam.fits(value) or toolrl.fits(value):
+        return ""  # an episode as one text; a prompt that holds its tools as text
     given = isinstance(value.get("instruction"), str) and isinstance(value.get("output"), str)
     return "instruction and output" if given and "messages" not in value else ""
 

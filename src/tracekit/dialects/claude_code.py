@@ -11,7 +11,7 @@ from typing import Any
 
 from tracekit import jsontext
 from tracekit.codes import Code
-from tracekit.dialects import anthropic_blocks, claude_code_messages, conversation
+from tracekit.dialects import anthropic_blocks, claude_code_messages, conversation, session_log
 from tracekit.dialects.claude_code_graph import (
     Chain,
     Line,
@@ -25,6 +25,7 @@ from tracekit.errors import BadRecord
 
 _EVENTS = {
     "ai-title": "A title that a model gave the session.",
+    "agent-meta": "What kind of sub-agent a log beside it is of, in a file of its own.",
     "agent-name": "The name of the agent.",
     "atis-latch": "State of the client.",
     "attachment": "What the client attached: hooks, memory, lists of tools.",
@@ -49,30 +50,14 @@ _BRANCHES = "branches"
 
 EVENTS = (
     *(Code(name=t.replace("-", "_"), kind="event", what=what) for t, what in _EVENTS.items()),
-    Code(name="unknown_event", kind="event", what="A line of a type that this release lacks."),
-    Code(
-        name="abandoned_prompt",
-        kind="event",
-        what="A user message that got no answer, beside a branch that did.",
-    ),
-    Code(
-        name="abandoned_branch",
-        kind="event",
-        what="A line of an earlier branch, left out by `branches: latest`.",
-    ),
+    *(code for code in session_log.EVENTS if code.name == session_log.UNKNOWN),
+    *session_log.ABANDONED,
 )
 CODES = (
-    Code(
-        name="no_event_type",
-        kind="reject",
-        what="A line has no `type`, or a message line has no message with content.",
-    ),
-    Code(
-        name="parent_missing",
-        kind="repair",
-        what="A line names a parent that is not in the log, or no line of its file names any; it "
-        "follows the line before it.",
-    ),
+    session_log.NO_TYPE,
+    session_log.PARENT_MISSING,
+    session_log.INTERRUPTED,
+    session_log.SYNTHETIC,
     Code(
         name="parent_cycle",
         kind="repair",
@@ -84,16 +69,6 @@ CODES = (
         what="The user refused a call; it is no target (`train.calls`), the rest of it is.",
         why="The model would learn to make calls that its user does not want.",
     ),
-    Code(
-        name="interrupted_not_trained",
-        kind="repair",
-        what="The user cut a reply off; it is no target.",
-    ),
-    Code(
-        name="synthetic_not_trained",
-        kind="repair",
-        what="A reply was written by the client and by no model; it is no target.",
-    ),
 )
 
 
@@ -103,9 +78,15 @@ def fits(value: Any) -> str:
     >>> fits({"type": "user", "uuid": "u1", "parentUuid": None, "message": {"content": "hi"}})
     'a user line with uuid and parentUuid'
     """
-    if not isinstance(value, dict) or "payload" in value or "agent" in value:
+    if not isinstance(value, dict) or not _OTHER_LOGS.isdisjoint(value):
         return ""
+    if "agentId" in value and "isSidechain" not in value and "message" in value:
+        return ""
+    if _is_agent_meta(value):
+        return "the description of a sub-agent"
     kind = value.get("type")
+    if kind == "system" and ("uuid" not in value or "message" in value):
+        return ""
     if kind in ("user", "assistant"):
         if not _has_content(value):
             return ""
@@ -122,6 +103,13 @@ def fits(value: Any) -> str:
 
 
 _LOG_KEYS = frozenset(("sessionId", "timestamp", "cwd"))
+_OTHER_LOGS = frozenset(("payload", "agent", "agentSlug", "workspace", "systemPayload"))
+"""Keys of logs whose lines are much like these."""
+_AGENT_META = frozenset(("agentType", "spawnDepth", "description", "name", "model", "toolUseId"))
+
+
+def _is_agent_meta(value: dict[str, Any]) -> bool:
+    return isinstance(value.get("agentType"), str) and value.keys() <= _AGENT_META
 
 
 def _has_content(value: dict[str, Any]) -> bool:
@@ -133,6 +121,11 @@ def key(value: Any) -> str | None:
     """What the lines of one session share, also those of its sub-agents' files."""
     session = value.get("sessionId") if isinstance(value, dict) else None
     return session if isinstance(session, str) and session else None
+
+
+def joins(value: Any) -> bool:
+    """Does a line of another session go on from the line before it? A resumed session does."""
+    return isinstance(value, dict) and bool(value.get("parentUuid"))
 
 
 def read(
@@ -179,6 +172,9 @@ def _lines(records: Sequence[Record], notes: Notes) -> list[Line]:
         value = record.value
         if not isinstance(value, dict):
             notes.reject(record, "not_an_object", f"the line is {type(value).__name__}")
+            continue
+        if _is_agent_meta(value):
+            notes.event(record, "agent_meta")
             continue
         kind = value.get("type")
         is_message = kind in ("user", "assistant")
@@ -265,6 +261,8 @@ def _trace(
         if path[0].link is not None:
             trace["parent_id"] = session
             meta["continues"] = path[0].link.first.value.get("uuid")
+        elif key(first.value) not in (None, session):
+            trace["parent_id"] = key(first.value)  # a resumed session copies what it goes on from
     counts = skipped.pop(first.chain, None)
     if counts:
         meta["skipped_events"] = counts
@@ -300,11 +298,12 @@ def _set_model(trace: dict[str, Any], messages: list[dict[str, Any]]) -> None:
 
 dialect = Dialect(
     name="claude_code",
-    version=1,
+    version=2,
     unit="session",
     fits=fits,
     read=read,
     key=key,
+    joins=joins,
     codes=(*conversation.CODES, *anthropic_blocks.CODES, *CODES),
     events=EVENTS,
     ignores=claude_code_messages.IGNORES,

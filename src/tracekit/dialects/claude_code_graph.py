@@ -182,15 +182,21 @@ def _grouped(messages: list[Line]) -> tuple[list[Node], dict[int, Node]]:
     return nodes, node_of
 
 
+def _place(node: Node) -> tuple[Chain, str, str]:
+    """Where the order of the lines may stand for links: one speaker, one file, one session."""
+    session = node.first.value.get("sessionId")
+    return node.first.chain, node.first.record.file, session if isinstance(session, str) else ""
+
+
 def _link_parents(nodes: list[Node], node_of: dict[int, Node], by_id: Names, notes: Notes) -> None:
     linked = {
-        (node.first.chain, node.first.record.file)
+        _place(node)
         for node in nodes
         if any(line.value.get("parentUuid") for line in (*node.lines, *node.results))
     }
-    before: dict[tuple[Chain, str], Node] = {}
+    before: dict[tuple[Chain, str, str], Node] = {}
     for node in nodes:
-        place = (node.first.chain, node.first.record.file)
+        place = _place(node)
         parent, state = _parent(node, node_of, by_id, notes)
         # Where no line at all names a parent, null says nothing: the order of the file counts.
         if state == "missing" or (state == "root" and place not in linked):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from typing import Any
 
-from tracekit.dialects import anthropic_blocks, conversation
+from tracekit.dialects import anthropic_blocks, conversation, session_log
 from tracekit.dialects.claude_code_graph import Line, Node, blocks
 from tracekit.dialects.dialect import Notes
 
@@ -56,8 +55,6 @@ _TAGS = (
     "bash-stdout",
     "bash-stderr",
 )
-_SPAN = re.compile(rf"<({'|'.join(_TAGS)})>.*?</\1>", re.DOTALL)
-_HINTS = ("<system-", "<command-", "<local-", "<bash-")
 _NO_TARGET = {"reasoning": False, "content": False}
 
 
@@ -86,7 +83,7 @@ def read_path(path: list[Node], notes: Notes) -> tuple[list[dict[str, Any]], dic
     conversation.finish(messages, notes, meta)
     _mark_refused(messages, notes)
     _mark_interrupted(messages, notes)
-    injected = _injected(messages)
+    injected = session_log.injected(messages, _TAGS)
     if injected:
         meta["injected"] = injected
     if subagents:
@@ -218,15 +215,3 @@ def _mark_interrupted(messages: list[dict[str, Any]], notes: Notes) -> None:
                 flags = [False] * len(calls) if calls else None
                 reply["train"] = {**_NO_TARGET, "calls": flags}
                 notes.repair("interrupted_not_trained")
-
-
-def _injected(messages: list[dict[str, Any]]) -> list[list[Any]]:
-    """Spans of text that the client put in: [message, start, end, tag], in characters."""
-    spans: list[list[Any]] = []
-    for k, message in enumerate(messages):
-        text = message.get("content")
-        if text is None or message["role"] not in ("user", "tool"):
-            continue
-        if "<" in text and any(hint in text for hint in _HINTS):
-            spans.extend([k, m.start(), m.end(), m.group(1)] for m in _SPAN.finditer(text))
-    return spans

@@ -11,6 +11,7 @@ from typing import Any
 
 from tracekit import jsontext
 from tracekit.codes import Code
+from tracekit.dialects import masks
 from tracekit.errors import BadRecord
 
 CODES = (
@@ -78,6 +79,7 @@ CODES = (
         kind="repair",
         what="The content of a tool message was a JSON value and became JSON text.",
     ),
+    *masks.CODES,
 )
 
 
@@ -119,7 +121,7 @@ def finish(
     """Pairs, orders and numbers calls and results, and writes every meta as text.
 
     Changes and returns the list. What concerns the whole trace goes into `trace_meta`. Raises
-    BadRecord: no_messages, no_assistant_message.
+    BadRecord: no_messages, no_assistant_message, mask_polarity_reversed.
     """
     if not messages:
         raise BadRecord("no_messages")
@@ -146,10 +148,14 @@ def finish(
                     message["name"] = call["name"]
         else:
             _number(messages, notes, trace_meta)
+    weighted = False
     for message in messages:
         meta = message.get("meta")
         if meta is not None:
             message["meta"] = jsontext.dump(meta) if meta else None
+        weighted = weighted or "weight" in message
+    if weighted:
+        masks.check(messages)
     return messages
 
 

@@ -78,6 +78,11 @@ def no_key(_: Any) -> str | None:
     return None
 
 
+def no_joins(_: Any) -> bool:
+    """Joins of dialects whose records never go on in a session of another key."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """How the records of one source become traces.
@@ -94,6 +99,9 @@ class Dialect:
     fits: Fits
     read: Read
     key: Key = no_key
+    joins: Callable[[Any], bool] = no_joins
+    """For unit `session`: does a record go on from the one before it in its file, though its key is
+    another one? Both sessions are one unit then."""
     codes: tuple[Code, ...] = ()
     """Rejects and repairs."""
     events: tuple[Code, ...] = ()

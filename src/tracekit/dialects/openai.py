@@ -10,7 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracekit import jsontext
-from tracekit.dialects import conversation, declarations, openai_message, record_keys, streams
+from tracekit.dialects import (
+    agent_text,
+    codeact,
+    conversation,
+    declarations,
+    kimi_template,
+    masks,
+    math_samples,
+    openai_message,
+    packed_results,
+    react,
+    record_keys,
+    streams,
+    tracekit_rows,
+)
 from tracekit.dialects.dialect import Dialect, Notes, Option, Record
 from tracekit.errors import BadRecord
 
@@ -83,9 +97,16 @@ def fits(value: Any) -> str:
     'messages with role'
     """
     if isinstance(value, list):
-        return "a list of messages with role" if _is_turns(value) and _openai(value) else ""
+        native = _is_turns(value) and _openai(value) and not react.fits(value)
+        return "a list of messages with role" if native and not agent_text.asked_for(value) else ""
     if not isinstance(value, dict):
         return ""
+    if tracekit_rows.is_row(value):
+        return ""
+    if "rejected_messages" in value or ("context_window" in value and "kwargs" in value):
+        return ""  # a pair; a log of LiteLLM, which may hold its messages twice
+    if ("chosen" in value and "rejected" in value) or ("traj" in value and "task_id" in value):
+        return ""  # a pair, whose other side must not become a key of the meta; a run of tau-bench
     request = value.get("request")
     if isinstance(request, dict):
         turns = request.get("messages")
@@ -97,6 +118,13 @@ def fits(value: Any) -> str:
         turns = value[key]
         native = isinstance(turns, str) or _openai(turns)
         if not native or anthropic_tools(value.get("tools")) or _is_event(value):
+            return ""
+        if "trial_name" in value or "trajectory_format" in value:
+            return ""  # runs of agents: their replies are text in the form of a harness
+        if react.fits(value) or math_samples.fits(value) or codeact.fits(value):
+            return ""  # replies that hold actions or programs as text, with their results
+        bare = key == "messages" and isinstance(turns, list) and "tools" not in value
+        if bare and agent_text.asked_for(turns):
             return ""
         return f"{key} with role"
     if _choices(value) and value["choices"]:
@@ -116,6 +144,8 @@ def _openai(turns: Any) -> bool:
 
 
 def _is_event(value: dict[str, Any]) -> bool:
+    if "platform" in value and "session_start" in value:
+        return True  # a session of the Hermes agent
     return "sessionId" in value and "uuid" in value
 
 
@@ -207,7 +237,8 @@ def _trace(
 ) -> dict[str, Any]:
     """One trace; `described` are the fields and the meta that the record's other keys gave."""
     fields, meta = dict(described[0]), dict(described[1])
-    messages = read_turns(turns, tools, notes, options)
+    messages = packed_results.split(read_turns(turns, tools, notes, options), notes)
+    kimi_template.cut_rendered_tools(messages, tools, meta, notes)
     conversation.finish(messages, notes, meta)
     images = meta.get("images")
     if isinstance(images, list) and images and all(isinstance(i, str) for i in images):
@@ -230,6 +261,9 @@ def read_turns(
             types = declarations.parameter_types(tools)
         message = openai_message.read_message(turn, k, notes, options, types)
         role = message["role"]
+        if role == "assistant" and messages and messages[-1] == {"role": "assistant"}:
+            messages.pop()
+            notes.repair("empty_reply_merged")
         if role == "assistant" and turn["role"] in ("tool_call", "function_call"):
             # One reply written as text and call, or as several calls, is one message.
             last = messages[-1] if messages else None
@@ -306,6 +340,8 @@ _REPLY = ("content", "reasoning", "reasoning_content", "reasoning_details", "fin
 CODES = (
     *conversation.CODES,
     *openai_message.CODES,
+    *kimi_template.CODES,
+    packed_results.UNPACKED,
     *declarations.CODES,
     *record_keys.CODES,
     *streams.CODES,
@@ -334,5 +370,5 @@ dialect = Dialect(
     read=read,
     codes=CODES,
     ignores=IGNORES,
-    options=(CALLS,),
+    options=(CALLS, masks.OPTION),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from tracekit import jsontext
 from tracekit.codes import Code
-from tracekit.dialects import thinking, toolcall_text
+from tracekit.dialects import masks, session_log, thinking, toolcall_text
 from tracekit.dialects.content_parts import call_text, is_part, read_parts
 from tracekit.dialects.conversation import add_meta, arguments_text, refuse_message
 from tracekit.dialects.dialect import Notes
@@ -67,7 +67,23 @@ CODES = (
         what="`<tool_response>` blocks became tool messages.",
         fix="Option `calls: as_text` leaves them where they are.",
     ),
+    Code(
+        name="empty_reply_merged",
+        kind="repair",
+        what="An assistant message said nothing at all and another one followed; it is gone.",
+        why="Clients replay one reply as an empty text and its calls.",
+    ),
+    session_log.SUMMARY,
 )
+
+FORMAT_INSTRUCTION_CUT = Code(
+    name="format_instruction_cut",
+    kind="repair",
+    what="The part of the prompt that asks for calls as text was cut out; the meta keeps it.",
+    why="The calls are calls now: told one form, shown another, a model learns neither.",
+    fix="Option `calls: as_text` leaves prompt and calls as they are.",
+)
+"""Of dialects that know where a prompt asks for calls as text."""
 
 ROLES = {
     "system": "system",
@@ -96,7 +112,7 @@ _KNOWN = frozenset(
     (
         *("role", "content", "tool_calls", "tool_call_id", "name", "function_call"),
         *("reasoning_content", "reasoning", "thinking", "reasoning_details"),
-        *("weight", "loss_weight", "loss", "train", "is_error", "error", "refusal"),
+        *("weight", "loss_weight", "loss", "train", "mask", "is_error", "error", "refusal"),
         *("finish_reason", "id"),
     )
 )
@@ -155,11 +171,13 @@ def read_message(
             message["error"] = error
         elif error is not None:
             add_meta(message, "error", error)
-    _read_rest(value, role, message)
+    _read_rest(value, role, message, options)
     return message
 
 
-def _read_rest(value: dict[str, Any], role: str, message: dict[str, Any]) -> None:
+def _read_rest(
+    value: dict[str, Any], role: str, message: dict[str, Any], options: Mapping[str, str]
+) -> None:
     """Name, training weight, finish reason; unknown keys go to the meta."""
     name = value.get("name")
     if isinstance(name, str) and name:
@@ -171,6 +189,12 @@ def _read_rest(value: dict[str, Any], role: str, message: dict[str, Any]) -> Non
             break
         if given is not None:
             add_meta(message, key, given)
+    if "mask" in value:
+        weight = masks.weight_of(value["mask"], options)
+        if weight is None:
+            add_meta(message, "mask", value["mask"])
+        else:
+            message["weight"] = weight
     reason = value.get("finish_reason")
     if isinstance(reason, str):
         message["finish_reason"] = reason
@@ -286,7 +310,7 @@ def _read_details(details: list[Any], message: dict[str, Any], notes: Notes) -> 
         add_reasoning(message, given, "reasoning_details", notes)
         notes.count("reasoning_field:reasoning_details")
     if summaries and not texts:
-        message["reasoning_kind"] = "summary"
+        session_log.summarised(message, notes)
         held = message["reasoning"]
         if any(summary not in held for summary in summaries):
             add_meta(message, "reasoning_summaries", summaries)

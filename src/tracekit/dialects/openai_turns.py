@@ -1,11 +1,22 @@
-"""Dialect `openai_turns`: a file is one conversation, a record is one OpenAI message."""
+"""Dialect `openai_turns`: a file is one conversation, a record is one OpenAI message.
+
+A run of mini-swe-agent that is saved so is read as `mini_swe_agent` reads it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracekit.dialects import conversation, openai, record_keys
+from tracekit.dialects import (
+    agent_text,
+    conversation,
+    function_prompt,
+    masks,
+    mini_swe_agent,
+    openai,
+    record_keys,
+)
 from tracekit.dialects.dialect import Dialect, Notes, Record
 from tracekit.dialects.openai_message import ROLES
 
@@ -23,6 +34,8 @@ def fits(value: Any) -> str:
     if not isinstance(role, str) or role not in ROLES:
         return ""
     says = not _SAYS.isdisjoint(value) and _OTHER_SHAPES.isdisjoint(value)
+    if isinstance(value.get("created_at"), str):
+        return ""  # a line of an early Codex log
     return "a message with role" if says and not openai.has_anthropic_blocks([value]) else ""
 
 
@@ -31,7 +44,11 @@ def read(
 ) -> list[dict[str, Any]]:
     """The one trace of a file."""
     meta: dict[str, Any] = {}
-    messages = openai.read_turns([record.value for record in records], None, notes, options)
+    turns = [record.value for record in records]
+    if agent_text.asked_for(turns) == "block":
+        messages = mini_swe_agent.read_turns(turns, meta, notes, options)
+    else:
+        messages = openai.read_turns(turns, None, notes, options)
     conversation.finish(messages, notes, meta)
     trace = record_keys.trace(messages, None, {}, meta, notes)
     trace["rows"] = [(record.file, record.row) for record in records]
@@ -40,11 +57,11 @@ def read(
 
 dialect = Dialect(
     name="openai_turns",
-    version=1,
+    version=2,
     unit="file",
     fits=fits,
     read=read,
-    codes=openai.CODES,
-    ignores=openai.IGNORES,
-    options=(openai.CALLS,),
+    codes=(*openai.CODES, *agent_text.OWN_CODES, *function_prompt.CODES),
+    ignores={**openai.IGNORES, **mini_swe_agent.IGNORES},
+    options=(openai.CALLS, masks.OPTION),
 )

@@ -1,5 +1,6 @@
 """Dialect `prompt_response`: one prompt and one response as text, with reasoning beside or within.
 
+A prompt that is the rendered text of a chat template (`<|im_start|>user`) is read as its turns.
 Also the layout of reasoning sets that keep `<teacher>_thinking_trajectory` and `<teacher>_attempt`
 beside a question: one trace for each teacher.
 """
@@ -9,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracekit.dialects import conversation, declarations, openai_message, record_keys
+from tracekit.dialects import (
+    conversation,
+    declarations,
+    openai_message,
+    record_keys,
+    template_text,
+)
 from tracekit.dialects.dialect import Dialect, Notes, Record
 from tracekit.dialects.openai import CALLS
 from tracekit.errors import BadRecord
@@ -84,7 +91,7 @@ def read(
     prompt, response = keys
     used = {prompt, response, "system", "tools"}
     reasoning = _first_text(value, _REASONINGS)
-    messages = _turns(value, prompt, value[response])
+    messages = _turns(value, prompt, value[response], notes)
     if reasoning is not None:
         used.add(reasoning)
         _add_reasoning(messages[-1], value[reasoning], reasoning, notes, options)
@@ -108,7 +115,7 @@ def _attempts(
     described = record_keys.describe(value, used, notes)
     traces = []
     for teacher, trajectory, attempt in teachers:
-        messages = _turns(value, prompt, value[attempt])
+        messages = _turns(value, prompt, value[attempt], notes)
         _add_reasoning(messages[-1], value[trajectory], trajectory, notes, options)
         trace = _trace(value, described, messages, notes, options)
         if teacher:
@@ -119,11 +126,18 @@ def _attempts(
     return traces
 
 
-def _turns(value: dict[str, Any], prompt: str, response: str) -> list[dict[str, Any]]:
+def _turns(value: dict[str, Any], prompt: str, response: str, notes: Notes) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     system = value.get("system")
     if isinstance(system, str) and system:
         messages.append({"role": "system", "content": system})
+    rendered = template_text.turns(value[prompt])
+    if rendered is not None:
+        notes.repair("template_text_read")
+        reply = template_text.without_end(response)
+        messages.extend(rendered)
+        messages.append({"role": "assistant", **({"content": reply} if reply else {})})
+        return messages
     for role, text in (("user", value[prompt]), ("assistant", response)):
         messages.append({"role": role, "content": text} if text else {"role": role})
     return messages
@@ -170,6 +184,7 @@ dialect = Dialect(
         *openai_message.CODES,
         *declarations.CODES,
         *record_keys.CODES,
+        *template_text.CODES,
     ),
     options=(CALLS,),
 )

@@ -1,7 +1,8 @@
 """Dialect `question_answer`: a question with a worked answer, as benchmark-like sets keep it.
 
-What is written is an explanation for people, so it is the content of the answer and not reasoning.
-The final answer goes to `Trace.answer` as well.
+What is written is an explanation for people, so it is the content of the answer and not reasoning;
+`rationale_to: reasoning` makes it reasoning of the kind `rationale`, and the line that states the
+result the content. The final answer goes to `Trace.answer` as well.
 """
 
 from __future__ import annotations
@@ -10,14 +11,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tracekit.codes import Code
-from tracekit.dialects import alpaca, conversation, openai_message, prompt_response, record_keys
+from tracekit.dialects import (
+    alpaca,
+    conversation,
+    math_samples,
+    openai_message,
+    prompt_response,
+    record_keys,
+    reward_tree,
+    worked_answers,
+)
 from tracekit.dialects.dialect import Dialect, Notes, Option, Record
 from tracekit.dialects.openai import CALLS
 from tracekit.errors import BadRecord
 
 _QUESTIONS = ("question", "problem")
 _WORKED = ("solution", "rationale", "explanation", "reference_solution")
-_FINAL = "####"
 
 CODES = (
     Code(
@@ -47,7 +56,7 @@ def fits(value: Any) -> str:
         return ""
     if any(key in value for key in ("messages", "conversations", "tools")):
         return ""
-    if any(isinstance(value.get(key), list) for key in ("response", "responses", "code")):
+    if math_samples.fits(value) or reward_tree.fits(value):
         return ""  # samples of a model: the worked answer is only their reference
     question = next((key for key in _QUESTIONS if isinstance(value.get(key), str)), None)
     if question is None:
@@ -86,39 +95,26 @@ def read(
         notes.repair("bare_answer")
     fields, meta = record_keys.describe(value, used, notes)
     if "answer" not in fields:
-        final = text if bare else final_answer(text)
+        final = text if bare else worked_answers.final_answer(text)
         if final is not None:
             fields["answer"] = final
     message: dict[str, Any] = {"role": "assistant", "content": text}
     openai_message.split_text(message, notes, options)
+    if options.get("rationale_to") == "reasoning" and not bare:
+        _move(message, notes)
     messages = [{"role": "user", "content": value[question]}, message]
     conversation.finish(messages, notes, meta)
     return [record_keys.trace(messages, None, fields, meta, notes)]
 
 
-def final_answer(text: str) -> str | None:
-    """Final answer of a worked one: after `####` on the last line, or in the last `\\\\boxed{}`.
-
-    >>> final_answer("48 / 2 = 24\\n#### 24")
-    '24'
-    >>> final_answer("so it is \\\\boxed{\\\\frac{1}{2}}.")
-    '\\\\frac{1}{2}'
-    """
-    last = text.rstrip().rsplit("\n", 1)[-1]
-    if last.startswith(_FINAL):
-        return last[len(_FINAL) :].strip() or None
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth = 0
-    for place in range(start + 6, len(text)):
-        if text[place] == "{":
-            depth += 1
-        elif text[place] == "}":
-            depth -= 1
-            if depth == 0:
-                return text[start + 7 : place] or None
-    return None
+def _move(message: dict[str, Any], notes: Notes) -> None:
+    """Moves the working of an answer that states its result on a last line of its own."""
+    content = message.get("content")
+    if content is None or "tool_calls" in message:
+        return
+    before, line, last = content.rstrip().rpartition("\n")
+    if line and worked_answers.final_answer(last) is not None:
+        worked_answers.move_rationale(message, before, last, notes)
 
 
 dialect = Dialect(
@@ -127,9 +123,16 @@ dialect = Dialect(
     unit="record",
     fits=fits,
     read=read,
-    codes=(*conversation.CODES, *openai_message.CODES, *record_keys.CODES, *CODES),
+    codes=(
+        *conversation.CODES,
+        *openai_message.CODES,
+        *record_keys.CODES,
+        *worked_answers.CODES,
+        *CODES,
+    ),
     options=(
         CALLS,
+        worked_answers.RATIONALE_TO,
         Option(
             name=BARE,
             choices=("keep", "reject"),

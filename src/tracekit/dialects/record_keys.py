@@ -6,6 +6,7 @@ as it is and counted by name, so that no key vanishes, wherever in a file it fir
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tracekit import jsontext
@@ -24,11 +25,13 @@ CODES = (
 
 _SOURCE_IDS = ("id", "_id", "uuid", "question_id", "traj_id", "idx", "unique_id")
 _SESSION_IDS = ("session_id", "conversation_id")
+_PARENT_IDS = ("parent_session_id", "parent_id")
 _TASK_KEYS = ("task_key", "instance_id", "task_id", "problem_id")
 _ANSWERS = (
     "actual_answer",
     "actual_answer_label",
     "expected_answer",
+    "expected",
     "ground_truth",
     "reference_answer",
     "gold",
@@ -65,7 +68,10 @@ def describe(
     _take(left, _SOURCE_IDS, "source_id", fields)
     if left:
         _take(left, _TASK_KEYS, "task_key", fields)
+        if "task_key" in fields:
+            _split_attempt(fields, meta)
         _take(left, _SESSION_IDS, "session_id", fields)
+        _take(left, _PARENT_IDS, "parent_id", fields)
         _take(left, _ANSWERS, "answer", fields)
         _take(left, _MODELS, "model", fields)
         outcomes = []
@@ -82,6 +88,31 @@ def describe(
             notes.unknown(key)
             meta[key] = v
     return fields, meta
+
+
+_ATTEMPT = re.compile(r"([^_].*__.+-\d+)_(\d+)")
+
+
+def without_attempt(instance: str) -> tuple[str, str | None]:
+    """Task and attempt of an instance id of SWE-bench style.
+
+    >>> without_attempt("tomerfiliba__plumbum-366_17")
+    ('tomerfiliba__plumbum-366', '17')
+    >>> without_attempt("pydicom__pydicom-1458")
+    ('pydicom__pydicom-1458', None)
+    """
+    found = _ATTEMPT.fullmatch(instance)
+    return (instance, None) if found is None else (found.group(1), found.group(2))
+
+
+def _split_attempt(fields: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Takes the attempt out of a task key; the whole of it becomes the record's own id."""
+    whole = fields["task_key"]
+    task, attempt = without_attempt(whole)
+    if attempt is not None:
+        fields["task_key"] = task
+        fields.setdefault("source_id", whole)
+        meta["attempt"] = int(attempt)
 
 
 def _take(left: dict[str, Any], keys: tuple[str, ...], field: str, fields: dict[str, Any]) -> None:

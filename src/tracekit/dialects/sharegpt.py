@@ -9,6 +9,7 @@ from tracekit import jsontext
 from tracekit.dialects import (
     conversation,
     declarations,
+    masks,
     openai_message,
     record_keys,
     thinking,
@@ -38,7 +39,7 @@ ROLES = {
     "tool_call": "call",
 }
 """Canonical role of each spelling; `call` is a turn that holds calls as JSON text."""
-_KNOWN = frozenset(("from", "value", "weight", "loss", "train"))
+_KNOWN = frozenset(("from", "value", "weight", "loss", "train", "mask"))
 
 
 def _turns_key(value: dict[str, Any]) -> str | None:
@@ -56,7 +57,7 @@ def fits(value: Any) -> str:
     >>> fits({"conversations": [{"from": "human", "value": "hello"}]})
     'conversations with from and value'
     """
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or ("chosen" in value and "rejected" in value):
         return ""
     key = _turns_key(value)
     return "" if key is None else f"{key} with from and value"
@@ -138,15 +139,21 @@ def _add_turn(
         messages.append(message)
     else:
         messages.append(message)
-    _read_rest(turn, message)
+    _read_rest(turn, message, options)
 
 
-def _read_rest(turn: dict[str, Any], message: dict[str, Any]) -> None:
+def _read_rest(turn: dict[str, Any], message: dict[str, Any], options: Mapping[str, str]) -> None:
     for key in ("weight", "loss", "train"):
         given = turn.get(key)
         if isinstance(given, (bool, int, float)):
             message["weight"] = float(given)
             break
+    if "mask" in turn:
+        weight = masks.weight_of(turn["mask"], options)
+        if weight is None:
+            conversation.add_meta(message, "mask", turn["mask"])
+        else:
+            message["weight"] = weight
     if not turn.keys() <= _KNOWN:
         for key, v in turn.items():
             if key not in _KNOWN and v is not None:
@@ -201,5 +208,5 @@ dialect = Dialect(
         *declarations.CODES,
         *record_keys.CODES,
     ),
-    options=(CALLS,),
+    options=(CALLS, masks.OPTION),
 )

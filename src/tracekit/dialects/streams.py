@@ -22,6 +22,13 @@ CODES = (
     Code(name="stream_joined", kind="repair", what="A recorded event stream became one reply."),
 )
 
+NO_REPLY = Code(
+    name="no_reply",
+    kind="reject",
+    what="The exchange holds no reply: it asked for something else (a count of tokens), or the "
+    "reply was made later and fetched by an id.",
+)
+
 
 def stream_events(text: str) -> list[Any]:
     """JSON values of the `data:` lines; `[DONE]` and other lines are left out."""
@@ -182,3 +189,110 @@ def _add_block_delta(
             if isinstance(delta.get(key), str):
                 held = block.get(key)
                 block[key] = (held if isinstance(held, str) else "") + delta[key]
+
+
+def any_reply(text: str) -> dict[str, Any]:
+    """The reply of a stream of any of these interfaces, told by its first event.
+
+    Raises BadRecord: bad_stream, error_response.
+    """
+    head = text[:400]
+    if '"response.' in head or "event: response." in head:
+        return responses_reply(text)
+    if head.startswith("event:"):
+        return anthropic_reply(text)
+    return gemini_reply(text) if '"candidates"' in head else openai_reply(text)
+
+
+def responses_reply(text: str) -> dict[str, Any]:
+    """A response of the Responses API from its events.
+
+    The last event that carries the response whole is taken; of a stream that breaks off before,
+    the items that were finished, with the status `incomplete`. Raises BadRecord: bad_stream,
+    error_response.
+    """
+    reply: dict[str, Any] | None = None
+    ended = False
+    items: dict[int, Any] = {}
+    for event in stream_events(text):
+        if not isinstance(event, dict):
+            continue
+        kind = event.get("type")
+        if kind == "error":
+            raise BadRecord("error_response", jsontext.dump(event)[:300])
+        if isinstance(event.get("response"), dict):
+            reply = event["response"]
+            ended = kind in _ENDS
+        elif kind == "response.output_item.done":
+            place = event.get("output_index")
+            items[place if isinstance(place, int) else len(items)] = event.get("item")
+    if reply is None:
+        raise BadRecord("bad_stream", "no response in the stream")
+    if not ended:
+        return {**reply, "output": [items[k] for k in sorted(items)], "status": "incomplete"}
+    if not reply.get("output") and items:
+        return {**reply, "output": [items[k] for k in sorted(items)]}
+    return reply
+
+
+_ENDS = frozenset(("response.completed", "response.incomplete", "response.failed"))
+
+
+def gemini_reply(text: str) -> dict[str, Any]:
+    """A reply of the Gemini API from its chunks, each of which is a reply with some of the parts.
+
+    Texts that follow each other in one candidate, and are of one kind, join. Raises BadRecord:
+    bad_stream, error_response.
+    """
+    reply: dict[str, Any] = {}
+    candidates: dict[int, dict[str, Any]] = {}
+    chunks = _gemini_chunks(text)
+    for chunk in chunks:
+        if not isinstance(chunk, dict):
+            continue
+        if chunk.get("error"):
+            raise BadRecord("error_response", jsontext.dump(chunk["error"])[:300])
+        reply |= {key: v for key, v in chunk.items() if key != "candidates" and v is not None}
+        given = chunk.get("candidates")
+        for candidate in given if isinstance(given, list) else ():
+            if isinstance(candidate, dict):
+                index = candidate.get("index")
+                place = index if isinstance(index, int) else 0
+                _add_candidate(candidates.setdefault(place, {}), candidate)
+    if not reply and not candidates:
+        raise BadRecord("bad_stream", "no reply in the stream")
+    if candidates:
+        reply["candidates"] = [candidates[k] for k in sorted(candidates)]
+    return reply
+
+
+def _gemini_chunks(text: str) -> list[Any]:
+    """Chunks of `data:` lines, or of the JSON array that the API streams by default."""
+    if text.lstrip().startswith("["):
+        try:
+            chunks = jsontext.parse(text.encode("utf-8", "replace"))
+        except BadRecord as error:
+            raise BadRecord("bad_stream", error.detail or error.code) from None
+        return chunks if isinstance(chunks, list) else []
+    return stream_events(text)
+
+
+def _add_candidate(held: dict[str, Any], new: dict[str, Any]) -> None:
+    held |= {key: v for key, v in new.items() if key != "content" and v is not None}
+    content = new.get("content")
+    if not isinstance(content, dict):
+        return
+    parts = held.setdefault("content", {"role": "model", "parts": []})["parts"]
+    given = content.get("parts")
+    for part in given if isinstance(given, list) else ():
+        last = parts[-1] if parts else None
+        if (
+            isinstance(part, dict)
+            and isinstance(last, dict)
+            and isinstance(part.get("text"), str)
+            and isinstance(last.get("text"), str)
+            and last.get("thought") == part.get("thought")
+        ):
+            parts[-1] = {**last, **part, "text": last["text"] + part["text"]}
+        else:
+            parts.append(part)

@@ -165,7 +165,7 @@ def call_of(text: str) -> tuple[str, str] | None:
     return (name, "{}" if arguments == "null" else arguments) if name else None
 
 
-def lift_functions(text: str) -> Lifted | None:
+def lift_functions(text: str, types: ParameterTypes | None = None) -> Lifted | None:
     """Calls in bare `<function=name>` markup and the text before them; None where there are none.
 
     For turns that a source declares to be calls; elsewhere bare markup is text.
@@ -179,7 +179,7 @@ def lift_functions(text: str) -> Lifted | None:
     content = text[:start].strip()
     calls = []
     while start < len(text):
-        found = _function(text, start, None)
+        found = _function(text, start, types)
         if found is None:
             return None
         calls.append(found[0])

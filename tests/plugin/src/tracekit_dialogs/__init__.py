@@ -1,0 +1,1 @@
+"""Dialogue files for tracekit: a dialect and a container of a third party."""
