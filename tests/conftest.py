@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadline anywhere: a shared machine makes an honest test slow, and a timed assertion lie.
-settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile("dev", deadline=None, max_examples=20)
 settings.register_profile(
     "ci",
     deadline=None,

@@ -22,7 +22,7 @@ LAYERS = {
     "vocabulary",
     "kernels": "kernels tokenizer_json tokenizers",
     "text": "dialects edits encoded findings jinja_pieces jinja_templates leaves lineage render "
-    "renderers sketch template_lint text tokens",
+    "renderers sketch template_lint text tokens tool_catalogue",
     "rules": "decide dedupe pairs recipe recipe_errors recipe_sections rules "
     "shared_prefixes yamlplace",
     "input": "archives columnar containers cutting documents framing glimpse inputs manifest "

@@ -158,6 +158,47 @@ def test_any_text_is_a_yaml_value_or_a_declared_reject(text: str) -> None:
         json.dumps(value, default=repr)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: no\nb: on\nc: 1_000\nd: 0o17\ne: 2026-01-02\nf: 12:30\ng: 0x1F\nh: <<\ni: y\n",
+        "a: 017\nb: 1.50\nc: 1e3\nd: .5\ne: +7\nf: ~\ng:\nh: TRUE\ni: 'true'\nj: !!str 5\n",
+        'a: "\\ud83d\\ude00 \\/ \\u00e9"\nb: |\n  x\n   y\nc: >-\n  x\n  y\n',
+        'a: "one\u2028two"\nb: one\x85two\nc: x\ufeff\n',
+        "a: &x [1, {b: c}]\nd: *x\n<<: *x\n",
+        "a: !!binary aGVsbG8=\nb: !thing {c: d}\n",
+        "a: |#no comment\n  x\n",
+        "- a\n- &b: c\n",
+        "'a' 'b'\n",
+        ">\n- lost\n",
+        "a: [1\nb: 2\n",
+    ],
+)
+def test_the_fast_parser_of_yaml_says_what_the_sure_one_says(text: str) -> None:
+    def read(parse: Callable[[str], Any]) -> Any:
+        try:
+            return parse(text)
+        except BadRecord as error:
+            return error.code
+
+    sure = read(yamldocs._Reader(100).read_surely)
+    assert repr(read(lambda text: yamldocs.value_of(text.encode()))) == repr(sure)
+
+
+def test_plain_yaml_never_meets_the_slow_parser_even_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(text: str) -> Any:
+        raise AssertionError("the slow parser was asked")
+
+    monkeypatch.setattr(yamldocs, "_sure_events", fail)
+    body = "".join(f"- body: 'text {k}'\n  at: 12:30\n" for k in range(20_000))
+    assert len(yamldocs.value_of(body.encode())) == 20_000
+    cut = yamldocs.first_value(body + "- body: 'cut o")
+    assert isinstance(cut, list)
+    assert cut[0] == {"body": "text 0", "at": "12:30"}
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab \n-:#", max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", min_size=1), inner),

@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _expanded(command: str, folder: Path) -> list[str]:
-    words = shlex.split(command)[1:]
+    words = shlex.split(re.sub(r"\s#.*", "", command))[1:]
     return [
         found
         for word in words

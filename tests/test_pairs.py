@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -242,3 +243,43 @@ def test_a_large_bucket_meets_only_its_first_and_is_counted(size):
     assert found.n_bounded_members == (25 * size if bounded else 0)
     if bounded:
         assert np.all(rank[found.a_G] < N_FIRST)
+
+
+@given(
+    texts=st.lists(st.integers(0, 6), min_size=2, max_size=30),
+    data=st.data(),
+)
+def test_pairs_of_copies_are_those_that_comparing_all_would_give(texts, data):
+    """Traces of equal text are compared once; the table is that of comparing each pair."""
+    from tracekit import pairs
+
+    first = np.array([texts.index(t) for t in texts], np.int64)
+    every = [(a, b) for a in range(len(texts)) for b in range(a + 1, len(texts))]
+    chosen = data.draw(st.lists(st.sampled_from(every), unique=True, min_size=1))
+    a, b = (np.array(side, np.int64) for side in zip(*chosen, strict=True))
+
+    def alike(one, two):  # any function of the texts that is 1 for equal ones
+        return 1.0 if one == two else ((one * 7 + two * 7) % 10) / 10
+
+    def table_of(one, two):
+        rows = [(x, y, alike(texts[x], texts[y])) for x, y in zip(one, two, strict=True)]
+        rows = [r for r in rows if r[2] >= 0.5]
+        return pa.table(
+            {
+                "a": pa.array([r[0] for r in rows], pa.int64()),
+                "b": pa.array([r[1] for r in rows], pa.int64()),
+                "task_jaccard": pa.array([r[2] for r in rows], pa.float64()),
+                "target_jaccard": pa.array([r[2] for r in rows], pa.float64()),
+            },
+            schema=pairs.PAIR_SCHEMA,
+        )
+
+    met = []
+
+    def once(one, two):
+        met.extend(zip(one.tolist(), two.tolist(), strict=True))
+        return table_of(one, two)
+
+    assert pairs.through_equals(a, b, first, once).equals(table_of(a, b))
+    assert len(met) == len(set(met))
+    assert all(texts[x] != texts[y] for x, y in met)

@@ -339,7 +339,7 @@ def qwen3_training():
 
 
 @pytest.mark.oracle
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(row=rows)
 def test_qwen3_5_is_the_official_training_text_and_refuses_what_it_refuses(qwen3_5_training, row):
     try:
@@ -369,7 +369,7 @@ def test_with_one_question_qwen3_5_is_the_official_inference_text_too(
 
 
 @pytest.mark.oracle
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(row=rows)
 def test_qwen3_is_the_official_training_text(qwen3_training, row):
     if row["messages"]:

@@ -427,7 +427,7 @@ def without_flags(t):
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["qwen3.5", "qwen3"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(trace_=conversations(*CHUNKS).map(without_flags))
 def test_ids_and_targets_are_those_of_transformers_with_trls_template(hugging_face, name, trace_):
     file = {"qwen3.5": "qwen3_5_think_training.jinja", "qwen3": "qwen3_training.jinja"}[name]
@@ -442,7 +442,7 @@ def test_ids_and_targets_are_those_of_transformers_with_trls_template(hugging_fa
 
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(trace_=conversations(*CHUNKS).map(without_flags))
 def test_trl_trains_one_token_a_message_more_the_line_break(hugging_face, trace_):
     template = shipped("qwen3_5_think_training.jinja")
@@ -461,7 +461,7 @@ def test_trl_trains_one_token_a_message_more_the_line_break(hugging_face, trace_
 @pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("history", ["strip", "as_is"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(trace_=conversations(*CHUNKS).map(without_flags))
 def test_stripped_samples_are_what_the_inference_template_makes_of_each_query(
     hugging_face, history, trace_

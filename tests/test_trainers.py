@@ -18,13 +18,12 @@ FULL = ["full_attention"] * 4
 
 
 @pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("torch", "transformers", "trl", "accelerate"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed: pip install torch accelerate transformers trl")
     monkeypatch.setenv("TRACEKIT_WORKERS", "0")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
 def chat(k: int) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def trained(road: Road, layers: list[str] | None) -> Any:
     from datasets import load_dataset
     from trl import SFTConfig, SFTTrainer
 
-    rows = load_dataset(str(road.out), split="train")
+    rows = load_dataset(str(road.out), split="train", cache_dir=str(road.out.parent / "cache"))
     config = SFTConfig(
         output_dir=str(road.out.parent / "trained"), max_steps=2, logging_steps=1,
         learning_rate=1e-2, report_to=[], use_cpu=True, save_strategy="no", bf16=False,
@@ -88,6 +87,10 @@ def trained(road: Road, layers: list[str] | None) -> Any:
         model(layers), args=config, train_dataset=rows, processing_class=tokenizer()
     )
     trainer.train()
+    manifest = road.manifest()
+    assert len(trainer.train_dataset) == manifest["profile"].get(
+        "n_packs", manifest["profile"]["n_samples"]
+    )
     return trainer
 
 

@@ -63,6 +63,8 @@ def profile_line(profile: dict[str, Any]) -> str:
     """What the rows of a token profile are, in numbers."""
     samples = f"{profile['n_samples']:,} samples, the longest of "
     samples += f"{profile['longest_sample_tokens']:,} tokens"
+    if profile["rows_without_target"]:
+        samples += f"; {profile['rows_without_target']:,} rows have no token that is trained on"
     if profile["name"] == "tokenized":
         return f"tokenized: {samples}"
     return (
@@ -122,12 +124,25 @@ _PACKED = (
 )
 
 
+_WITHOUT_TARGET = (
+    "",
+    "Of rows without a target the targets are trained in other rows, or have weight 0. A batch of",
+    "nothing else has no loss, so leave them out where batches are small:",
+    "",
+    "```python",
+    'rows = rows.filter(lambda row: row["n_target_tokens"] > 0)',
+    "```",
+)
+
+
 def _reading(manifest: dict[str, Any]) -> tuple[str, ...]:
     """What the columns are and how trainers read them, for the profile of a product."""
     profile = manifest["profile"]
     if profile["name"] == "messages":
         return _MESSAGES
-    told = _PACKED if profile["name"] == "packed" else _TOKENIZED
+    told: tuple[str, ...] = _PACKED if profile["name"] == "packed" else _TOKENIZED
+    if profile["rows_without_target"]:
+        told = (*told, *_WITHOUT_TARGET)
     return (f"Profile {profile_line(profile)}.", "", *told)
 
 

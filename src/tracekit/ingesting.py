@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tracekit import dialects, door, jsontext
+from tracekit import dialects, door, jsontext, tool_catalogue
 from tracekit.codes import Code
 from tracekit.containers import RawRecord, read_slices
 from tracekit.dialects.dialect import Dialect, Notes, Record
@@ -25,6 +25,7 @@ from tracekit.executors import Note, Trouble
 from tracekit.framing import Limits
 from tracekit.parts import Part, units
 from tracekit.schema import trace_door, trace_table
+from tracekit.tool_catalogue import ToolSource
 from tracekit.types import Trace
 from tracekit.workspace import Workspace
 
@@ -111,6 +112,8 @@ class IngestJob:
     part: Part
     dialect: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    tools: ToolSource | None = None
+    """Where the tools of traces without any come from; null: they stay without."""
     fingerprint: str
     limits: Limits = field(default_factory=Limits)
     sample: tuple[int, float] | None = None
@@ -315,6 +318,8 @@ def _read(
             one = error.errors(include_url=False)[0]
             place = ".".join(map(str, one["loc"]))
             return [], ("bad_trace", f"{place}: {one['msg']}")
+    if job.tools is not None:
+        traces = [tool_catalogue.with_tools(trace, job.tools, notes) for trace in traces]
     return traces, None
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 
 from tracekit import decide, door, edits, evidence, frames, pairs, sketch
@@ -216,10 +217,14 @@ def find_pairs(
     matrix = sketch.signature_matrix(signature.filter(signature.is_valid()))
     found = pairs.candidates(matrix, np.argsort(np.argsort(ranks[given])), floor=floor)
     a, b = given[found.a_G], given[found.b_G]
-    if a.size:
-        table = _verified(recipe, work, manifest, a, b, n_shingles, floor, workers, progress)
-    else:
-        table = pairs.PAIR_SCHEMA.empty_table()
+    same = _first_of_equals(known.traces["content_hash"])
+
+    def verified(one: npt.NDArray[np.int64], two: npt.NDArray[np.int64]) -> pa.Table:
+        return _verified(recipe, work, manifest, one, two, n_shingles, floor, workers, progress)
+
+    table = (
+        pairs.through_equals(a, b, same, verified) if a.size else pairs.PAIR_SCHEMA.empty_table()
+    )
     ids = known.traces["id"].to_arrow().cast(pa.large_string())
     stored = pa.table(
         {
@@ -238,6 +243,12 @@ def find_pairs(
         "n_candidates": int(a.size), "n_pairs": stored.num_rows, **tally,
     }  # fmt: skip
     return replace(manifest, pairs=entry)
+
+
+def _first_of_equals(content_hash: pl.Series) -> npt.NDArray[np.int64]:
+    """For each trace the first that says the same: whatever is compared, it is compared once."""
+    first = pl.DataFrame({"h": content_hash}).with_row_index("row")
+    return first.select(pl.col("row").first().over("h"))["row"].to_numpy().astype(np.int64)
 
 
 def _verified(

@@ -186,6 +186,40 @@ def verify(
     return (task_G >= floor) & (target_G >= floor), task_G, target_G
 
 
+def through_equals(
+    a_G: Ints, b_G: Ints, first_T: Ints, verified: Callable[[Ints, Ints], pa.Table]
+) -> pa.Table:
+    """The candidates that are pairs (`PAIR_SCHEMA`), each pair of different texts compared once.
+
+    first_T: the first trace that says the same as each; copies have its shingles, so a pair of
+    copies is alike in full, and any other pair is as alike as the first ones of its sides.
+    """
+    one_G, two_G = first_T[a_G], first_T[b_G]
+    low_G, high_G = np.minimum(one_G, two_G), np.maximum(one_G, two_G)
+    n_traces = len(first_T)
+    key_G = low_G * n_traces + high_G
+    copies_G = low_G == high_G
+    key_D = np.unique(key_G[~copies_G])
+    table = PAIR_SCHEMA.empty_table()
+    if key_D.size:
+        table = verified(key_D // n_traces, key_D % n_traces)
+    # Verified pairs come in the order of the candidates, so their keys are sorted too.
+    key_V = table.column("a").to_numpy() * n_traces + table.column("b").to_numpy()
+    place_G = np.searchsorted(key_V, key_G)
+    place_G[place_G == len(key_V)] = 0
+    found_G = ~copies_G & (key_V[place_G] == key_G if len(key_V) else False)
+    similar = {}
+    for name in ("task_jaccard", "target_jaccard"):
+        value_G = np.ones(len(a_G))
+        value_G[found_G] = table.column(name).to_numpy()[place_G[found_G]]
+        similar[name] = value_G
+    keep_G = copies_G | found_G
+    return pa.table(
+        {"a": a_G[keep_G], "b": b_G[keep_G], **{k: v[keep_G] for k, v in similar.items()}},
+        schema=PAIR_SCHEMA,
+    )
+
+
 def verify_spill(
     a_G: Ints,
     b_G: Ints,

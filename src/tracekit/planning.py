@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tracekit import dialects, ingesting, inputs, plugged, spool
+from tracekit import dialects, ingesting, inputs, plugged, spool, tool_catalogue
 from tracekit.containers import read_slices
 from tracekit.dialects import mapping
 from tracekit.dialects.dialect import Dialect
@@ -23,6 +23,7 @@ from tracekit.ingesting import IngestJob
 from tracekit.manifest import Batch, FileEntry, Manifest, PartEntry, fingerprint
 from tracekit.parts import Part, Plan, plan_parts, plan_session_parts
 from tracekit.recipe import Recipe
+from tracekit.recipe_sections import INFERRED
 from tracekit.types import SCHEMA_VERSION
 from tracekit.workspace import Workspace
 
@@ -294,6 +295,7 @@ def _batch(
     given = _given_name(recipe, name)
     made_by = [_made_by(given)] if dialect.name not in dialects.DIALECTS else []
     made_by += sorted({f.compression for f in made.files} & plugged.containers().keys())
+    tools = _tools(recipe, name)
     jobs = []
     n_left = limit
     for part in made.parts:
@@ -310,14 +312,14 @@ def _batch(
                     for s in part.slices
                 ],
                 dialect.name, dialect.version, *made_by, options, take, share,
-                recipe.ingest.record_bytes,
+                recipe.ingest.record_bytes, *([] if tools is None else [tools.made_from()]),
             ]
         )  # fmt: skip
         jobs.append(
             IngestJob(
                 work=str(work.folder), part=part, dialect=given or dialect.name,
-                options=options, fingerprint=made_from, limits=_limits(recipe), sample=share,
-                max_units=take,
+                options=options, tools=tools, fingerprint=made_from, limits=_limits(recipe),
+                sample=share, max_units=take,
             )
         )  # fmt: skip
     entries = tuple(
@@ -340,6 +342,15 @@ def _made_by(name: str | None) -> str:
     if name is None or not name.endswith(".py"):
         return name or ""
     return spool.hash_of(Path(name))
+
+
+def _tools(recipe: Recipe, source: str) -> tool_catalogue.ToolSource | None:
+    given = recipe.tools_from(source)
+    if given is None:
+        return None
+    if given.catalogue == INFERRED:
+        return tool_catalogue.ToolSource(None)
+    return tool_catalogue.load(given.catalogue, given.offer)
 
 
 def _rows(part: Part, made: Plan) -> int:

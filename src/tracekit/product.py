@@ -87,9 +87,11 @@ def write(
         done = len(jobs) + len(entries)
         progress(done, total, 0, 0, parts=(len(entries), n_shards), stage="shard")
     _check_law(scattering.trace_N, placed, traces)
-    value = _manifest(
-        recipe, manifest, evidence, decisions, traces, made_from, scattering.facts, entries
-    )
+    facts = scattering.facts
+    if profile.has_tokens:
+        empty = sum(entry["rows_without_target"] for entry in entries.values())
+        facts = {**facts, "rows_without_target": empty}
+    value = _manifest(recipe, manifest, evidence, decisions, traces, made_from, facts, entries)
     door.write_bytes(incoming / "README.md", card.card(value).encode())
     door.write_json(incoming / "manifest.json", {**value, "seal": fingerprint(value)})
     shards.swap_in(incoming, out)

@@ -25,6 +25,7 @@ from pydantic import (
 
 from tracekit.errors import InputError, StorageError, did_you_mean
 from tracekit.recipe_sections import (
+    INFERRED,
     CodeName,
     Dedupe,
     Filter,
@@ -37,6 +38,7 @@ from tracekit.recipe_sections import (
     Shard,
     Source,
     SourceName,
+    ToolsFrom,
     Validation,
     Word,
     is_off,
@@ -161,6 +163,15 @@ class Recipe(Model):
         # `work/../traces` must be found before `work` is made.
         return os.path.normpath(self._folder / path)
 
+    def tools_from(self, source: str) -> ToolsFrom | None:
+        """Where a source's tools come from, `inferred` or a file that this process can open."""
+        given = self.sources[source].tools_from
+        if isinstance(given, str):
+            given = ToolsFrom(catalogue=given)
+        if given is None or given.catalogue == INFERRED:
+            return given
+        return given.model_copy(update={"catalogue": self.resolve(given.catalogue)})
+
     @property
     def tokenizer(self) -> str:
         """Name of the tokenizer, or its file as this process can open it."""
@@ -196,6 +207,11 @@ class Recipe(Model):
             source["path"] = [moved(path) for path in source["path"]]
             if (source["dialect"] or "").endswith(".py"):
                 source["dialect"] = moved(source["dialect"])
+            tools = source["tools_from"]
+            if isinstance(tools, dict) and tools["catalogue"] != INFERRED:
+                tools["catalogue"] = moved(tools["catalogue"])
+            elif isinstance(tools, str) and tools != INFERRED:
+                source["tools_from"] = moved(tools)
         if _is_tokenizer_file(self.render.tokenizer):
             values["render"]["tokenizer"] = moved(self.render.tokenizer)
         if is_template_file(self.render.template):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _MAX_MORE = 5
 """Further problems that are listed under the first."""
 
+_TAGS = ("on", "off", "word", "keys")
+"""Names of the members of unions, which pydantic puts into a location."""
+
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -160,7 +163,7 @@ def _path(loc: tuple[int | str, ...], value: Any) -> tuple[Path, Any]:
             is_there = isinstance(node, (list, tuple)) and isinstance(step, int)
         if is_there:
             node = node[step]
-        elif step in ("on", "off") or isinstance(step, int):
+        elif step in _TAGS or isinstance(step, int):
             # A union's tag, or the one item of what stands there as plain text.
             continue
         else:

@@ -15,8 +15,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     WithJsonSchema,
     model_validator,
 )
@@ -140,6 +142,23 @@ class Mapped(Model):
         return self
 
 
+INFERRED = "inferred"
+"""Instead of a catalogue: tools are declared by what a trace calls."""
+
+
+class ToolsFrom(Model):
+    """A catalogue of tools, and how many of them a trace gets."""
+
+    catalogue: Word
+    """JSON file: a list of declarations, or an object with such a list for each harness."""
+    offer: Literal["all", "called"] = "all"
+    """called: only the tools that the trace calls."""
+
+
+def _word_or_keys(value: object) -> str:
+    return "word" if isinstance(value, str) else "keys"
+
+
 class Source(Model):
     """One set of input files, read by one dialect."""
 
@@ -155,6 +174,15 @@ class Source(Model):
     """How records stand in the file; null: seen from its first bytes."""
     options: dict[Word, str | int | float | bool | None] = {}
     """Options of the dialect."""
+    tools_from: (
+        Annotated[
+            Annotated[Word, Tag("word")] | Annotated[ToolsFrom, Tag("keys")],
+            Discriminator(_word_or_keys),
+        ]
+        | None
+    ) = None
+    """Tools of traces that record none: a JSON file of declarations, or `inferred` from the calls.
+    null: they stay unknown."""
     use: Literal["train", "eval-only"] = "train"
     """eval-only: measured and compared, never in the shards."""
     limit: Annotated[int, Field(ge=1)] | None = None

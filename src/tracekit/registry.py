@@ -13,12 +13,13 @@ def codes() -> tuple[Code, ...]:
     """All codes, sorted by name. Raises LawError where one name has two meanings."""
     from tracekit import containers, dialects, edits, findings, ingesting, plugged, rules
     from tracekit import template_lint as lint
+    from tracekit import tool_catalogue as catalogue
     from tracekit.dialects import mapping
 
     found: dict[str, Code] = {}
     declared = [
         *containers.CODES, *plugged.CODES, *ingesting.CODES, *edits.CODES, *findings.CODES,
-        *rules.CODES, *lint.CODES,
+        *rules.CODES, *lint.CODES, *catalogue.CODES,
     ]  # fmt: skip
     declared += mapping.CODES
     for name in dialects.DIALECTS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracekit import manifest as manifests
-from tracekit import planning, stages, summary
+from tracekit import planning, stages
 from tracekit.errors import UsageError
 from tracekit.planning import Selection
 from tracekit.progress import Progress, no_progress
@@ -40,11 +40,12 @@ def run(
     if dry_run:
         place = Workspace(work)
         planned = planning.plan(recipe, place, manifests.load(place), selection, replaced=False)
+        from tracekit import summary
+
         return summary.planned(planned)
     stages.warm_up(recipe)
     with stages.at(work) as place:
         before = manifests.load(place)
-        changed = summary.recipe_changes(before.recipe, recipe.to_dict())
         planned, manifest, _ = stages.ingest_under_lock(
             recipe, place, before, selection, replaced=False, progress=told
         )
@@ -53,4 +54,7 @@ def run(
         value, fresh = stages.shard_under_lock(
             recipe, place, manifest, out, evidence, decisions, told
         )
+    from tracekit import summary  # polars; late, so that ingest starts earlier
+
+    changed = summary.recipe_changes(before.recipe, recipe.to_dict())
     return summary.ran(place, out, planned, manifest, evidence, decisions, value, fresh, changed)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from tracekit import door, edits, profiles, spilling
+from tracekit import door, edits, profiles, spilling, token_rows
 from tracekit.executors import Note, Trouble
 from tracekit.schema import TRACE_SCHEMA
 from tracekit.shard_rows import SPILL_SCHEMA, row_digest, spill_table
@@ -202,6 +202,9 @@ def gather_shard(job: GatherJob, trouble: Trouble, note: Note) -> dict[str, Any]
     table = profile.finish(spilled)
     del spilled
     sizes = door.table_row_bytes(table)
+    facts = {}
+    if profile.has_tokens:
+        facts["rows_without_target"] = token_rows.rows_without_target(table)
     with door.write_stream(Path(job.path)) as file:
         hashing = door.HashingFile(file)
         with door.parquet_writer(
@@ -212,6 +215,7 @@ def gather_shard(job: GatherJob, trouble: Trouble, note: Note) -> dict[str, Any]
     return {
         "number": job.number,
         "rows": table.num_rows,
+        **facts,
         "n_tokens": int(np.sum(table.column("n_tokens").fill_null(0).to_numpy())),
         "n_target_tokens": int(np.sum(table.column("n_target_tokens").fill_null(0).to_numpy())),
         "n_bytes": hashing.n_bytes,

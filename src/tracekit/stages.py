@@ -2,6 +2,9 @@
 
 A stage recomputes what its fingerprint says is stale and nothing else. `run.run` is the same
 functions in a row under one lock.
+
+What later stages need (polars, compiled kernels: a second) is imported where it is used, and ahead
+of that in a thread while workers read: nothing keeps ingest from starting.
 """
 
 from __future__ import annotations
@@ -13,30 +16,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tracekit import (
-    decide,
-    door,
-    executors,
-    frames,
-    measuring,
-    planning,
-    product,
-    reading,
-    rereading,
-    summary,
-)
+from tracekit import door, executors, planning, reading
 from tracekit import manifest as manifests
-from tracekit import rules as rule_sets
-from tracekit.decide import Decisions, Evidence
 from tracekit.errors import TracekitError
 from tracekit.manifest import Manifest, fingerprint
 from tracekit.planning import Planning, Selection
 from tracekit.progress import Progress, no_progress
 from tracekit.recipe import Recipe
 from tracekit.report import Report
-from tracekit.rereading import Changes
 from tracekit.workspace import Workspace, existing, locked
+
+if TYPE_CHECKING:
+    from tracekit.decide import Decisions, Evidence
+    from tracekit.rereading import Changes
 
 INLINE_BYTES = 16 << 20
 """Below so many bytes of traces the work is done here: starting workers would take longer."""
@@ -80,6 +74,10 @@ def _load(tokenizer: str) -> None:
             found.reference()
 
 
+def _import_ahead() -> None:
+    from tracekit import decide, frames, measuring, product, rules, summary  # noqa: F401
+
+
 def ingest(
     recipe: Recipe,
     work: str | Path,
@@ -90,6 +88,8 @@ def ingest(
     progress: Progress | None = None,
 ) -> Report:
     """Read the sources of a recipe into a workspace. Files that are here already are skipped."""
+    from tracekit import summary
+
     place = Workspace(Path(work))
     recipe = recipe.moved(place.folder)
     warm_up(recipe)
@@ -112,6 +112,8 @@ def ingest_under_lock(
     progress: Progress,
 ) -> tuple[Planning, Manifest, Changes | None]:
     """Plan, read, commit; returns what was planned, the new manifest, and what it changed."""
+    from tracekit import rereading
+
     planning.check_selection(selection)
     planned = planning.plan(recipe, work, manifest, selection, replaced=replaced)
     again = [b for b in manifest.batches if replaced and b not in planned.manifest.batches]
@@ -119,7 +121,10 @@ def ingest_under_lock(
     if planned.manifest.batches != manifest.batches:
         manifests.forget(work, manifest, replace(planned.manifest, law=()))
     n_bytes = sum(j.part.plain_bytes for p in planned.batches for j in p.jobs)
-    new = reading.read(planned, work, workers=n_workers(recipe, n_bytes), progress=progress)
+    workers = n_workers(recipe, n_bytes)
+    if workers:
+        threading.Thread(target=_import_ahead, daemon=True, name="tracekit-ahead").start()
+    new = reading.read(planned, work, workers=workers, progress=progress)
     new = _committed(work, new, recipe)
     shutil.rmtree(work.spool, ignore_errors=True)
     if not again:
@@ -154,6 +159,9 @@ def measure_under_lock(
     recipe: Recipe, work: Workspace, manifest: Manifest, progress: Progress
 ) -> Manifest:
     """Evidence and pairs of all parts; returns the written manifest."""
+    from tracekit import measuring
+    from tracekit import rules as rule_sets
+
     rules = rule_sets.of_recipe(recipe)
     workers = n_workers(recipe, trace_bytes(work, manifest))
     new = measuring.measure(recipe, work, manifest, workers=workers, progress=progress)
@@ -169,6 +177,8 @@ def trace_bytes(work: Workspace, manifest: Manifest) -> int:
 
 def decide_stage(recipe: Recipe, work: str | Path) -> Report:
     """Decide over stored evidence and write the ledger."""
+    from tracekit import summary
+
     place = existing(Path(work))
     recipe = recipe.moved(place.folder)
     with locked(place):
@@ -180,6 +190,9 @@ def decide_under_lock(
     recipe: Recipe, work: Workspace, manifest: Manifest
 ) -> tuple[Manifest, Evidence, Decisions]:
     """Decide, write ledger and decisions, commit."""
+    from tracekit import decide, frames
+    from tracekit import rules as rule_sets
+
     rules = rule_sets.of_recipe(recipe)
     evidence = frames.load(work, manifest, with_pairs=recipe.dedupe is not False)
     decisions = decide.decide(evidence, rules)
@@ -212,6 +225,8 @@ def shard(
     recipe: Recipe, work: str | Path, out: str | Path, progress: Progress | None = None
 ) -> Report:
     """Write the product; measures and decides first where that is not done with this recipe."""
+    from tracekit import summary
+
     place = existing(Path(work))
     recipe = recipe.moved(place.folder)
     with locked(place):
@@ -235,6 +250,8 @@ def shard_under_lock(
     progress: Progress,
 ) -> tuple[dict[str, object], bool]:
     """Write the product; (its manifest, whether anything had to be done)."""
+    from tracekit import product
+
     return product.write(
         recipe, work, manifest, out, evidence, decisions,
         workers=n_workers(recipe, trace_bytes(work, manifest)), progress=progress,

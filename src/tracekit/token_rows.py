@@ -139,6 +139,11 @@ def fill_share(n_tokens: int, n_packs: int, context: int) -> float:
     return n_tokens / (n_packs * context) if n_packs else 0.0
 
 
+def rows_without_target(table: pa.Table) -> int:
+    """Rows of a shard of which no token is trained on."""
+    return int((_array(table, "n_target_tokens").to_numpy() == 0).sum())
+
+
 def samples_in(table: pa.Table) -> tuple[list[str], Ints, Ints]:
     """(ids, numbers in their traces, tokens) of the samples of a shard, of either token profile."""
     if "ids" in table.schema.names:

@@ -7,6 +7,7 @@ law are all computed anew.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,7 @@ def _report(checks: list[tuple[str, str, bool]]) -> Report:
 
 
 def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    sums = {"rows": 0, "n_tokens": 0, "n_target_tokens": 0}
+    sums: Counter[str] = Counter()
     told = manifest.get("profile", {"name": "messages"})
     profile = profiles.named(told["name"])
     samples = Samples()
@@ -103,6 +104,8 @@ def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bo
             "n_tokens": int(np.sum(table.column("n_tokens").fill_null(0).to_numpy())),
             "n_target_tokens": int(np.sum(table.column("n_target_tokens").fill_null(0).to_numpy())),
         }
+        if profile.has_tokens:
+            found["rows_without_target"] = token_rows.rows_without_target(table)
         for key, n in found.items():
             yield key, f"{name}: {n:,} against {entry[key]:,}", n == entry[key]
             sums[key] += n
@@ -116,7 +119,8 @@ def _shards(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, str, bo
             samples.add(table.column("id").to_pylist(), none, none)
     yield from samples.checks(manifest["traces"], told)
     wanted = {**manifest, **told}
-    for key, total in (("rows", profile.rows), ("n_tokens",) * 2, ("n_target_tokens",) * 2):
+    same = ("n_tokens", "n_target_tokens", *(["rows_without_target"] * profile.has_tokens))
+    for key, total in (("rows", profile.rows), *((key, key) for key in same)):
         yield (
             "sums",
             f"{key}: {sums[key]:,} against {wanted[total]:,}",

@@ -3,13 +3,17 @@
 Values follow the core schema of YAML 1.2: `off`, `12:30` and `2026-01-02` are text. Built from
 parser events, so that no tag constructs anything; `!!binary` gives bytes. Aliases are allowed up
 to a size. Records are cut at document marks, which may stand at the beginning of a line only.
+
+Two parsers give the events. PyYAML, compiled where its library was there, is some twenty times as
+fast but reads YAML 1.1, so it is asked only where both versions read the same: not where a text
+has what `_READ_OTHERWISE` finds. What it cannot read is for ruamel.yaml, whose word counts.
 """
 
 from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tracekit.cutting import Cut, Cuts
@@ -21,10 +25,14 @@ MAX_EXPANSION = 10
 FREE_CHARS = 8 << 20
 """Below so many characters and values any growth is fine."""
 SNIFFED_CHARS = 1 << 18
-"""What is parsed of a file to see whether it is YAML: the parser reads about 1 MB a second."""
+"""What is parsed of a file to see whether it is YAML: the slow parser reads 1 MB a second."""
 
 _OPENS = re.compile(
     r"(?:---(?=\s|\Z)|%YAML|- \S|(?:[A-Za-z_][\w.-]*|\"[^\"\n]{1,80}\"|'[^'\n]{1,80}') ?:(?=\s|\Z))"
+)
+_READ_OTHERWISE = re.compile(
+    "[\x85\u2028\u2029\ufeff]"  # line breaks (or nothing) in 1.1, characters in 1.2
+    r"|\r(?!\n)|[|>][-+0-9]{0,2}#|&[\w-]*:|!!!"  # parsers differ over what these mean
 )
 _NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 _BOOL = re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z")
@@ -56,9 +64,10 @@ def first_value(text: str) -> Any:
         if documents.take(line.encode("utf-8", "replace")):
             break
         taken.append(line)
+    head = "\n".join(taken)
     reader = _Reader(SNIFFED_CHARS)
     try:
-        return reader.read("\n".join(taken))
+        return reader.read(head, cut=True)
     except BadRecord:
         # What looks like a key in prose has no list or mapping under it.
         return reader.top if reader.nested else None
@@ -73,37 +82,76 @@ def value_of(raw: bytes) -> Any:
     return _Reader(len(raw)).read(text)
 
 
+def _fast_events(text: str) -> Iterator[Any]:
+    import yaml
+
+    parse: Callable[..., Iterator[Any]] = yaml.parse
+    return parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _sure_events(text: str) -> Iterator[Any]:
+    from ruamel.yaml import YAML
+
+    parse: Callable[..., Iterator[Any]] = YAML(typ="safe", pure=True).parse
+    return parse(text)
+
+
+_NODES = frozenset({"ScalarEvent", "SequenceStartEvent", "MappingStartEvent", "AliasEvent"})
+
+
 class _Reader:
     """Events to values. Depth is bounded, so that recursion is safe."""
 
     def __init__(self, n_chars: int) -> None:
+        self.max_chars = max(FREE_CHARS, n_chars * MAX_EXPANSION)
+        self.begin()
+
+    def begin(self) -> None:
         self.anchors: dict[str, tuple[Any, int]] = {}
         self.n_chars = 0
-        self.max_chars = max(FREE_CHARS, n_chars * MAX_EXPANSION)
         self.top: Any = None
         """The outermost list or mapping, as far as it was read."""
         self.nested = False
         """Does a list or mapping stand inside of it?"""
 
-    def read(self, text: str) -> Any:
-        from ruamel.yaml import YAML
+    def read(self, text: str, *, cut: bool = False) -> Any:
+        """Value of a document; a fault in the last line of a text that is cut needs no second look.
+
+        Raises BadRecord.
+        """
+        from yaml import YAMLError
+
+        if _READ_OTHERWISE.search(text) is None:
+            try:
+                return self.document(_fast_events(text))
+            except (YAMLError, ValueError, StopIteration, RecursionError) as error:
+                place = getattr(error, "problem_mark", None)
+                if cut and self.nested and place and place.line >= text.count("\n"):
+                    raise BadRecord("invalid_yaml", "the text is cut off") from None
+                self.begin()
+        return self.read_surely(text)
+
+    def read_surely(self, text: str) -> Any:
         from ruamel.yaml.error import YAMLError
 
         try:
-            events = YAML(typ="safe", pure=True).parse(text)
-            for event in events:
-                if type(event).__name__.endswith(("ScalarEvent", "SequenceStartEvent")) or (
-                    type(event).__name__ in ("MappingStartEvent", "AliasEvent")
-                ):
-                    value = self.node(event, events, 0)
-                    if value is not None:  # else marks with nothing but a comment between them
-                        return value
+            return self.document(_sure_events(text))
         except (YAMLError, ValueError, StopIteration) as error:
             said = " ".join(str(error).split())[:200]
             raise BadRecord("invalid_yaml", said) from None
         except RecursionError:
             raise BadRecord("too_deep", "the parser gave up") from None
-        return None
+
+    def document(self, events: Iterator[Any]) -> Any:
+        found = None
+        for event in events:
+            if type(event).__name__ in _NODES:
+                value = self.node(event, events, 0)
+                if found is not None and value is not None:
+                    raise BadRecord("invalid_yaml", "text behind the end of the document")
+                # None: marks with nothing but a comment between them.
+                found = value if value is not None else found
+        return found
 
     def node(self, event: Any, events: Iterator[Any], depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -171,7 +219,7 @@ def _scalar(event: Any) -> Any:
             return binascii.a2b_base64(text.encode("ascii"))
         except (binascii.Error, UnicodeEncodeError) as error:
             raise BadRecord("invalid_yaml", f"binary that is no base64: {error}") from None
-    if event.style is not None or tag:
+    if event.style or tag:
         return text
     if _NULL.match(text):
         return None

@@ -115,11 +115,16 @@ def _number(text: str) -> Decimal:
 
 
 def ingest_recipe(
-    paths: Sequence[str], named: Sequence[str], work: Path, dialect: str | None
+    paths: Sequence[str],
+    named: Sequence[str],
+    work: Path,
+    dialect: str | None,
+    tools_from: str | None = None,
 ) -> Any:
     """The recipe of an ingest: what the workspace has, and the sources that are named now.
 
-    paths: files, folders, globs or one recipe. named: `name=path`. Raises UsageError.
+    paths: files, folders, globs or one recipe. named: `name=path`. dialect, tools_from: of every
+    source that is named now. Raises UsageError.
     """
     from tracekit import manifest, workspace
     from tracekit.recipe import Recipe
@@ -132,15 +137,22 @@ def ingest_recipe(
                 where=recipes[0],
                 expected="one recipe, or paths of data",
             )
+        for key, given in (("dialect", dialect), ("tools_from", tools_from)):
+            if given is not None:
+                raise UsageError(
+                    f"a recipe and --{key.replace('_', '-')} together",
+                    where=recipes[0],
+                    fix=f"`{key}: {given}` in the source of the recipe that it is for",
+                )
         return load_recipe(recipes[0]).moved(work)
     sources = _sources(paths, named)
     if not sources:
         raise UsageError(
             "nothing to ingest", expected="files, folders, a recipe, or --source name=path"
         )
-    if dialect is not None:
-        for source in sources.values():
-            source["dialect"] = dialect
+    for key, given in (("dialect", dialect), ("tools_from", tools_from)):
+        for source in sources.values() if given is not None else ():
+            source[key] = given
     new = Recipe.from_dict({"sources": sources}).moved(work)
     held = manifest.load(workspace.Workspace(work)).recipe
     if not held:
@@ -153,6 +165,7 @@ def ingest_recipe(
                 **before,
                 "path": list(dict.fromkeys([*before["path"], *source["path"]])),
                 "dialect": source["dialect"] or before["dialect"],
+                "tools_from": source["tools_from"] or before.get("tools_from"),
             }
         merged[name] = source
     return Recipe.from_dict({**held, "sources": merged}, folder=work)

@@ -37,6 +37,12 @@ def ingest(
     dialect: Annotated[
         str | None, typer.Option(help="Dialect of all inputs; default: seen from their shape.")
     ] = None,
+    tools_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|inferred", help="Tools of traces that record none: a JSON catalogue."
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first N records of each source.")
     ] = None,
@@ -52,17 +58,21 @@ def ingest(
     each record that cannot become one.
 
     Files that are already in the workspace are skipped. With --replace they are read again where
-    they, their dialect or its options changed, and the traces that this adds, removes or changes
-    are counted. Without --source, a file belongs to the source that is called like its folder.
+    they, their dialect, its options or the tools of --tools-from changed, and the traces that this
+    adds, removes or changes are counted. Without --source, a file belongs to the source that is
+    called like its folder.
+    With --tools-from, traces whose source declares no tools get those of a catalogue (a JSON list
+    of declarations, or an object with one for each harness), or, `inferred`, those they call.
 
     Examples:
       tracekit ingest data/*.jsonl.zst more/*.parquet -w work
       tracekit ingest --source vendor=data/vendor --dialect openai -w work
       tracekit ingest pipelines/quickstart.yaml -w work
+      tracekit ingest sessions --tools-from catalogue.json -w work
       tracekit ingest data --dry-run
     """
     out: Out = ctx.obj
-    recipe = ingest_recipe(paths or [], source or [], work, dialect)
+    recipe = ingest_recipe(paths or [], source or [], work, dialect, tools_from)
     if workers is not None:
         recipe = recipe.edited({"workers": workers})
     if dry_run:

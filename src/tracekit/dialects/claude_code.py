@@ -91,8 +91,8 @@ def fits(value: Any) -> str:
         if not _has_content(value):
             return ""
         if "parentUuid" in value or "uuid" in value:
-            return f"a {kind} line with uuid and parentUuid"
-        return f"a {kind} line with a message" if value.keys() & _LOG_KEYS else ""
+            return f"{_with_article(kind)} line with uuid and parentUuid"
+        return f"{_with_article(kind)} line with a message" if value.keys() & _LOG_KEYS else ""
     if (
         isinstance(kind, str)
         and kind in _EVENTS
@@ -100,6 +100,10 @@ def fits(value: Any) -> str:
     ):
         return "an event line of a session"
     return ""
+
+
+def _with_article(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 _LOG_KEYS = frozenset(("sessionId", "timestamp", "cwd"))

@@ -62,7 +62,7 @@ TOOLS = [
                 "required": [ARGUMENT],
             }
         ),
-        "extra": jsontext.dump({"inferred": True}),
+        "inferred": True,
     }
 ]
 """Declaration of the interpreter; inferred, since such a text declares nothing."""

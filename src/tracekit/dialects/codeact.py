@@ -54,7 +54,7 @@ _TOOL = {
     "parameters": jsontext.dump(
         {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
     ),
-    "extra": jsontext.dump({"inferred": True}),
+    "inferred": True,
 }
 _ROLES = ("system", "user", "assistant")
 

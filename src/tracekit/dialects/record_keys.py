@@ -166,6 +166,10 @@ def trace(
         notes.repair("undesirable_not_trained")
     fields["messages"] = messages
     if tools is not None:
+        # Not in the declaration itself: a template would print it to the model.
+        for tool in tools:
+            if tool.pop("inferred", False):
+                meta["tools_from"] = "inferred"
         fields["tools"] = tools
     if meta:
         fields["meta"] = jsontext.dump(meta)
