@@ -6,8 +6,9 @@ What is timed is the ingest function of a part, in this process: framing, parse,
 Arrow, Parquet. Records are those of the fixture of a dialect, repeated with fresh numbers (a text
 in two is another one each time, a session has an id of its own); a dialect of whole files gets a
 file a copy. With --traces the real files below FOLDER that it reads come as well, read again until
-there is enough of them. Fixtures are short records with every oddity of a format, so the bar in
-MB/s is for real files and, where there are none, for the fixture; both numbers are in the result.
+there is enough of them. The bar of a dialect is for its real files and, where there are none, for
+the fixture; both numbers are in the result. It is in MB/s where a record is 1 kB and more, and in
+records a second below: a record of 150 bytes costs what its objects cost, however short they are.
 
 Three loads have bars of their own: long records (OpenAI, Anthropic, ShareGPT) in CPU seconds a GB
 for planning and reading together, records of about 1 kB with tool calls in records a second.
@@ -16,11 +17,12 @@ for planning and reading together, records of about 1 kB with tool calls in reco
 import argparse
 import copy
 import datetime
+import gc
 import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +41,12 @@ HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parent / "tests" / "data" / "dialects"
 
 MB_S = 7.5
-"""Bar of a dialect on one core: 15 MB/s on two."""
+"""Bar of a dialect on one core, where its records are not short: 15 MB/s on two."""
+SHORT_BYTES = 1000
 LONG_S_GB = 16.0
 """Bar of long records: CPU seconds a GB, planning and reading."""
 CALLS_S = 12_500
-"""Bar of tool-call records of about 1 kB on one core: 25,000 a second on two."""
+"""Bar of tool-call records of about 1 kB, and of short records, on one core: 25,000/s on two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def read(name: str, paths: list[Path], scratch: Path, n_bytes: float) -> Reading
     )
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         work = Workspace(Path(folder))
+        gc.collect()
         began = time.process_time()
         planning = plan(recipe, work, Manifest(), Selection(), replaced=False)
         planned = time.process_time()
@@ -89,7 +93,10 @@ def read(name: str, paths: list[Path], scratch: Path, n_bytes: float) -> Reading
         once = sum(job.part.plain_bytes for job in jobs)
         n_turns = max(1, round(n_bytes / max(once, 1)))
         n_records = n_traces = n_rejects = 0
-        for job in jobs * n_turns:
+        for job in jobs:
+            # One part again and again, for a part of a few records is all tables and receipts.
+            slices, units = job.part.slices * n_turns, job.part.unit_slices * n_turns
+            job = replace(job, part=replace(job.part, slices=slices, unit_slices=units))
             part = ingest_part(job, Trouble(), quiet)["part"]
             n_records += part["n_records"]
             n_traces += part["n_traces"]
@@ -172,6 +179,10 @@ def long_sharegpt(record: dict[str, Any]) -> dict[str, Any]:
     return {"id": record["id"], "conversations": said}
 
 
+N_TOOLS = 2000
+"""Tools that the records of one source choose from; xLAM's 60,000 have some 3,700."""
+
+
 def declared(k: int) -> dict[str, Any]:
     properties = {
         "city": {"type": "string", "description": f"Name of city number {k}, as on its sign"},
@@ -197,8 +208,8 @@ def calls_openai(k: int) -> dict[str, Any]:
 def calls_xlam(k: int) -> dict[str, Any]:
     tools = []
     for j in range(3):
-        schema = declared(k + j)["parameters"]["properties"]
-        tools.append(declared(k + j) | {"parameters": schema})
+        one = declared((k + 7 * j) % N_TOOLS)
+        tools.append(one | {"parameters": one["parameters"]["properties"]})
     answers = [{"name": f"rain_{k % 40}", "arguments": {"city": f"Town {k}", "day": k % 9}}]
     return {
         "id": k, "query": f"How wet will Town {k} be in {k % 9} days?",
@@ -230,12 +241,12 @@ def call_records(scratch: Path, mb: float) -> dict[str, dict[str, Any]]:
     told = {}
     for name, shaped in CALLS.items():
         path = scratch / f"calls-{name}.jsonl"
-        with path.open("w") as file:
-            while file.tell() < mb * 1e6:
-                file.writelines(
-                    json.dumps(shaped(file.tell() + k)) + "\n" for k in range(1000)
-                )  # fmt: skip
-        told[name] = read(name, [path], scratch, 0).told()
+        lines, n_bytes = [], 0
+        while n_bytes < mb * 1e6:
+            lines.append(json.dumps(shaped(len(lines))) + "\n")
+            n_bytes += len(lines[-1])
+        path.write_text("".join(lines))
+        told[name] = read(name, [path], scratch, 3 * n_bytes).told()
     return told
 
 
@@ -253,8 +264,9 @@ def misses(result: dict[str, Any]) -> list[str]:
     found = []
     for name, one in result["dialects"].items():
         told = one.get("real", one["fixture"])
-        if told["mb_s"] < MB_S:
-            found.append(f"{name}: {told['mb_s']} MB/s")
+        short = told["bytes"] / max(told["records"], 1) < SHORT_BYTES
+        if told["mb_s"] < MB_S and not (short and told["records_s"] >= CALLS_S):
+            found.append(f"{name}: {told['mb_s']} MB/s, {told['records_s']:,} records/s")
     for name, told in result["long"].items():
         if told["whole_s_gb"] > LONG_S_GB:
             found.append(f"long {name}: {told['whole_s_gb']} CPU s/GB")
@@ -285,6 +297,7 @@ def main() -> None:
         "calls": {},
     }
     print(f"{'dialect':26s} {'fixture MB/s':>12s} {'records/s':>10s} {'real MB/s':>10s}")
+    gc.disable()  # as a worker does
     with tempfile.TemporaryDirectory() as held:
         scratch = Path(held)
         real = real_files(options.traces) if options.traces else {}

@@ -21,9 +21,9 @@ LAYERS = {
     "doors": "door executors jinja_process jinja_sandbox jsonheads jsontext output pieces schema "
     "vocabulary",
     "kernels": "kernels tokenizer_json tokenizers",
-    "text": "dialects edits encoded findings jinja_pieces jinja_templates leaves lineage render "
-    "renderers sketch template_lint text tokens tool_catalogue",
-    "rules": "decide dedupe pairs recipe recipe_errors recipe_sections rules "
+    "text": "dialects edits encoded findings jinja_pieces jinja_templates leaves "
+    "lineage render renderers sketch structure_codes template_lint text tokens tool_catalogue",
+    "rules": "decide dedupe keep_order pairs recipe recipe_errors recipe_sections rules "
     "shared_prefixes yamlplace",
     "input": "archives columnar containers cutting documents framing glimpse inputs manifest "
     "parts places plugged preload remote spool workspace yamldocs",

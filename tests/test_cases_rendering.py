@@ -224,3 +224,14 @@ def test_r12_a_call_of_a_tool_that_was_not_offered_is_found_where_tools_were_rec
 def _same_form(road: Road) -> None:
     declared = [row["tools"] for row in road.rows() if row["tools"]]
     assert all(tools == declared[0] for tools in declared)
+
+
+def test_a_trace_of_which_nothing_is_trained_is_dropped_by_name(tmp_path: Path) -> None:
+    untrained = {"messages": [user("9*4?"), says("36", weight=0)]}
+    silent = {"messages": [user("9*5?"), says("")]}
+    road = travel(tmp_path, {"a.jsonl": [untrained, silent, talk(("1+1?", None, "2"))]})
+    assert road.dropped_by() == {
+        "made:a.jsonl#0": "nothing_trained",
+        "made:a.jsonl#1": "empty_target",
+        "made:a.jsonl#2": None,
+    }

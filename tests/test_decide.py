@@ -67,6 +67,7 @@ def test_defaults_drop_only_what_cannot_be_rendered_or_trained() -> None:
     dropped = {r["code"] for r in decided.ledger.filter(action="drop").iter_rows(named=True)}
     assert dropped == {
         "no_user_message", "system_not_first", "empty_target", "arguments_not_object",
+        "nothing_trained",
         "unrenderable",
     }  # fmt: skip
 

@@ -54,11 +54,15 @@ def result(id: str) -> Message:
         (USER, calls("a"), calls("b"), result("a"), result("b"), ANSWER),  # one turn in two
         (USER, Message(role="assistant", reasoning="", content="a")),
         (USER, Message(role="assistant", content="x < y", finish_reason="stop")),
-        (USER, Message(role="assistant", content="a", reasoning="I could use <tool_call> here")),
     ],
 )
 def test_good_traces_have_no_finding(messages: tuple[Message, ...]) -> None:
     assert codes(*messages) == []
+
+
+def test_a_mention_of_a_tag_in_reasoning_is_a_mention_and_no_call() -> None:
+    thinks = Message(role="assistant", content="a", reasoning="I could use <tool_call> here")
+    assert codes(USER, thinks) == ["tags_in_text"]
 
 
 def test_results_in_another_order_than_their_calls_are_found_at_the_late_one() -> None:

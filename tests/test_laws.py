@@ -25,6 +25,7 @@ from tracekit import (
     manifest,
     registry,
     rules,
+    structure_codes,
     template_lint,
     tokenizers,
 )
@@ -330,7 +331,7 @@ def test_families_have_their_declared_columns_codes_and_one_row_a_trace(found: l
         assert table.schema.equals(evidence.SCHEMAS[family])
         if family not in ("edits", "findings"):
             assert table.num_rows == len(found)
-    known = {c.name for c in (*findings.CODES, *template_lint.CODES, *edits.CODES)}
+    known = {c.name for c in (*structure_codes.CODES, *template_lint.CODES, *edits.CODES)}
     assert set(measured["findings"].column("code").to_pylist()) <= known
 
 

@@ -135,11 +135,17 @@ _WITHOUT_TARGET = (
 )
 
 
+_FLOATS = (
+    "`datasets` reads numbers with a fraction to 15 digits (1.0052302974394993 comes back as",
+    "1.005230297439499); pyarrow and the profile `tokenized` have them as they were counted.",
+)
+
+
 def _reading(manifest: dict[str, Any]) -> tuple[str, ...]:
     """What the columns are and how trainers read them, for the profile of a product."""
     profile = manifest["profile"]
     if profile["name"] == "messages":
-        return _MESSAGES
+        return (*_MESSAGES, "", *_FLOATS)
     told: tuple[str, ...] = _PACKED if profile["name"] == "packed" else _TOKENIZED
     if profile["rows_without_target"]:
         told = (*told, *_WITHOUT_TARGET)

@@ -15,6 +15,7 @@ import polars as pl
 
 from tracekit import dedupe, shared_prefixes
 from tracekit.errors import UsageError, did_you_mean
+from tracekit.keep_order import keep_ranks
 from tracekit.rules import Rule, RuleSet
 
 VERSION = 2
@@ -120,7 +121,7 @@ def _prefixes(evidence: Evidence, rules: RuleSet) -> pl.DataFrame:
         "n_messages",
         pl.col("session_id").alias("session"),
         pl.col("parent_id").alias("parent"),
-    ).with_columns(pl.Series("rank", keep_ranks(evidence, rules), dtype=pl.Int64))
+    ).with_columns(pl.Series("rank", keep_ranks(evidence.traces, rules), dtype=pl.Int64))
     return evidence.prefixes().join(traces, on="trace")
 
 
@@ -145,6 +146,17 @@ def _mask_rows(masks: pl.DataFrame, place: int) -> pl.DataFrame:
         ),
     )
     return _rows(rows, stage="dedupe", rule=place, code="shared_prefix", action="mask")
+
+
+def check(rules: RuleSet, traces: pl.DataFrame) -> None:
+    """Try every expression on some traces. UsageError: one cannot be used.
+
+    Before anything is written: a workspace whose recipe cannot be decided would be of no use.
+    """
+    numbered = traces.with_row_index("trace").cast({"trace": pl.Int32})
+    for rule in rules.rules:
+        if rule.kind == "measure":
+            _by_measure(numbered, rule, 0)
 
 
 _SPOKEN = {
@@ -201,17 +213,10 @@ def _by_measure(traces: pl.DataFrame, rule: Rule, place: int) -> pl.DataFrame:
     )
     shown = rule.column or (names[0] if len(names) == 1 else None)
     numeric = shown is not None and traces.schema[shown].is_numeric()
-    judged = traces.select(
-        "trace",
-        passes.alias("passes"),
-        null_names.alias("nulls"),
-        (pl.col(shown).cast(pl.Float64) if numeric and shown else pl.lit(None, pl.Float64)).alias(
-            "value"
-        ),
-        (pl.col("loop_message") if rule.code == "loop" else pl.lit(None, pl.Int32)).alias(
-            "message"
-        ),
-    )
+    try:
+        judged = _judged(traces, rule, passes, null_names, shown if numeric else None)
+    except pl.exceptions.PolarsError as error:
+        raise _bad_expression(rule, str(error)) from error
     failed = _rows(
         judged.filter(pl.col("passes") == False).with_columns(  # noqa: E712 - a column, not a bool
             pl.lit(rule.keep if rule.threshold is None else None, pl.String).alias("detail")
@@ -234,6 +239,23 @@ def _by_measure(traces: pl.DataFrame, rule: Rule, place: int) -> pl.DataFrame:
             failed,
             _rows(unknown, stage=rule.stage, rule=place, code="unmeasured", action=rule.action),
         ]
+    )
+
+
+def _judged(
+    traces: pl.DataFrame, rule: Rule, passes: pl.Expr, null_names: pl.Expr, shown: str | None
+) -> pl.DataFrame:
+    """What the expression says of each trace: passes, nulls, value, message."""
+    return traces.select(
+        "trace",
+        passes.alias("passes"),
+        null_names.alias("nulls"),
+        (pl.col(shown).cast(pl.Float64) if shown is not None else pl.lit(None, pl.Float64)).alias(
+            "value"
+        ),
+        (pl.col("loop_message") if rule.code == "loop" else pl.lit(None, pl.Int32)).alias(
+            "message"
+        ),
     )
 
 
@@ -272,31 +294,6 @@ def _bad_expression(rule: Rule, detail: str) -> UsageError:
     )
 
 
-def keep_ranks(evidence: Evidence, rules: RuleSet) -> npt.NDArray[np.int64]:
-    """rank_T: 0 is the trace that wins over all others. Depends on content, never on arrival.
-
-    Order: the words of `dedupe.keep`, then content, then what else the record says; two traces
-    that agree in all of that are the same row twice, and any of them gives the same shard.
-    """
-    t = evidence.traces
-    order = {name: i for i, name in enumerate(rules.sources)}
-    keys = {
-        "verified": pl.col("verified").fill_null(False).not_(),
-        "complete": ~pl.col("complete").fill_null(False),
-        "reasoning": ~pl.col("full_reasoning").fill_null(False),
-        "longer": -pl.col("n_assistant_messages").fill_null(0).cast(pl.Int64),
-        "source": pl.col("source").replace_strict(order, default=len(order), return_dtype=pl.Int64),
-        "shorter": pl.col("n_reasoning_chars").fill_null(2**62),
-        "content": pl.col("content_hash"),
-    }
-    wanted = [keys[word].alias(f"key{i}") for i, word in enumerate(rules.keep)]
-    frame = t.select(*wanted, pl.col("content_hash"), pl.col("source"), pl.col("record_hash"), "id")
-    place = frame.with_row_index("place").sort(frame.columns, nulls_last=True)["place"]
-    ranks = np.empty(t.height, np.int64)
-    ranks[place.to_numpy()] = np.arange(t.height)
-    return ranks
-
-
 def _duplicates(
     evidence: Evidence,
     rules: RuleSet,
@@ -305,7 +302,7 @@ def _duplicates(
     place: int,
 ) -> pl.DataFrame:
     assert rules.threshold is not None
-    ranks = keep_ranks(evidence, rules)
+    ranks = keep_ranks(evidence.traces, rules)
     exact = dedupe.exact(evidence.traces["content_hash"].to_arrow(), ranks, survives)
     same = exact.winner_T
     alive = survives & (same < 0)

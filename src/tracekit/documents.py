@@ -43,7 +43,7 @@ def text_framing(
     opens = line[:1]
     if not newline and not prefix.ended:
         return _framing_of_endless_line(prefix, text, whole_is_record)
-    if _is_json(line):
+    if _is_whole(line):
         if rest.strip() or not _is_blank_to_the_end(prefix):
             return "lines"
         if opens == b"[":
@@ -83,6 +83,15 @@ def _is_json(line: bytes) -> bool:
         parse(line)
     except BadRecord:
         return False
+    return True
+
+
+def _is_whole(line: bytes) -> bool:
+    """Is the line one JSON value, be it one that is refused for its depth or its numbers?"""
+    try:
+        parse(line)
+    except BadRecord as error:
+        return error.code in ("too_deep", "number_too_long")
     return True
 
 

@@ -28,11 +28,13 @@ from tracekit import (
     tokens,
 )
 from tracekit.columns import columns_of
+from tracekit.errors import TracekitError
 from tracekit.executors import Note, Trouble
 from tracekit.findings import Finding
 from tracekit.manifest import Manifest, fingerprint
 from tracekit.samples import History
 from tracekit.schema import TRACE_SCHEMA, trace_of_row, trace_table
+from tracekit.tokenizers import Tokenizer
 from tracekit.workspace import Workspace
 
 LOG = logging.getLogger(__name__)
@@ -188,8 +190,8 @@ def _measured(
         try:
             yield measure_table(table, settings, families, first), 0
             return
-        except (KeyboardInterrupt, SystemExit, tokenizers.FastDiffers):
-            raise
+        except (KeyboardInterrupt, SystemExit, tokenizers.FastDiffers, TracekitError):
+            raise  # a missing file or a broken template of the user is no fault of a trace
         except MemoryError:
             cause = "out_of_memory"
         except BaseException as error:  # a Rust panic is no Exception
@@ -231,7 +233,7 @@ def measure_table(
     if "findings" in families:
         counted = out["tokens"].select(LINTED).to_pylist()
         out["findings"] = findings.table_of(
-            _findings(rows, made, refused, counted, settings, first)
+            _findings(rows, made, refused, counted, settings, tokenizer, first)
         )
     return {family: out[family] for family in families}
 
@@ -255,9 +257,11 @@ def _findings(
     refused: Sequence[tuple[int, str, str]],
     counted: Sequence[dict[str, Any]],
     settings: Settings,
+    tokenizer: Tokenizer,
     first: int,
 ) -> Iterator[Finding]:
     template = render.named(settings.template)
+    knows_end = not template.end or template.end in tokenizer.specials
     changed: dict[int, dict[str, int]] = {}
     for edit in made:
         codes = changed.setdefault(edit.trace, {})
@@ -275,7 +279,12 @@ def _findings(
         yield from found
         if i not in refusals:
             yield from template_lint.lint(
-                first + i, row, template, settings.history_thinking, counted[i]
+                first + i,
+                row,
+                template,
+                settings.history_thinking,
+                counted[i],
+                knows_end=knows_end,
             )
         for code, n in changed.get(first + i, {}).items():
             yield Finding(trace=first + i, code=code, field="trace", value=float(n))

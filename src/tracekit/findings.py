@@ -7,6 +7,7 @@ are unknown only where tools were recorded. Findings never drop by themselves; `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -14,11 +15,11 @@ from typing import Any, TypeAlias
 import orjson
 import pyarrow as pa
 
-from tracekit.codes import Code
 from tracekit.edits import control_tokens_in
+from tracekit.structure_codes import CODES
 from tracekit.wire import json_value
 
-VERSION = 4
+VERSION = 5
 
 Row: TypeAlias = dict[str, Any]
 
@@ -54,152 +55,6 @@ FINDING_SCHEMA = pa.schema(
 
 TRUNCATED = frozenset({"length", "max_tokens", "incomplete", "max_output_tokens", "MAX_TOKENS"})
 """Finish reasons that say the generation was cut. null says nothing, so it is not among them."""
-
-CODES = (
-    Code(
-        name="no_user_message",
-        kind="finding",
-        what="No user message in the trace.",
-        why="The Qwen3.5 template raises 'No user query found' and the trainer stops or skips.",
-        default="drop",
-        fix="validate: {flag: [no_user_message]} keeps it only with another template",
-    ),
-    Code(
-        name="system_not_first",
-        kind="finding",
-        what="A system message that is not the first message.",
-        why="The Qwen3.5 template raises 'System message must be at the beginning'.",
-        default="drop",
-        fix="repairs: [move_system_first] or [system_to_user] mends it",
-    ),
-    Code(
-        name="empty_target",
-        kind="finding",
-        what="No assistant message has reasoning, content or a call: nothing to train on.",
-        why="A row whose labels are all masked is dropped by the trainer without a word.",
-        default="drop",
-    ),
-    Code(
-        name="empty_answer",
-        kind="finding",
-        what="The last assistant message has neither content nor a call.",
-        why="It teaches to think and then say nothing.",
-        default="flag",
-        fix="filter: {drop: [empty_answer]}",
-    ),
-    Code(
-        name="empty_message",
-        kind="finding",
-        what="An assistant message has neither reasoning, content nor a call; others have.",
-        why="The trained turn is nothing but its end: it teaches to say nothing.",
-        default="flag",
-        fix="validate: {drop: [empty_message]}",
-    ),
-    Code(
-        name="conflicting_reasoning",
-        kind="finding",
-        what="The source gives the reasoning of a message twice, with different texts.",
-        why="One of them is not what led to the answer; the second is in the meta of the message.",
-        default="flag",
-        fix="validate: {drop: [conflicting_reasoning]}",
-    ),
-    Code(
-        name="arguments_not_object",
-        kind="finding",
-        what="The arguments of a call are no JSON object, or do not parse.",
-        why="The Qwen3.5 template iterates over them and raises.",
-        default="drop",
-        fix="mend the source; such a call cannot be rendered",
-    ),
-    Code(
-        name="unknown_tool",
-        kind="finding",
-        what="A call names a tool that is not among the declared ones.",
-        why="It teaches to call what was never offered. Silent where tools are not recorded.",
-        default="flag",
-        fix="validate: {drop: [unknown_tool]}",
-    ),
-    Code(
-        name="unclosed_think",
-        kind="finding",
-        what="A think block opens in content and never closes.",
-        why="The reasoning would be trained as the answer, usually without any answer after it.",
-        default="flag",
-        fix="validate: {drop: [unclosed_think]}",
-    ),
-    Code(
-        name="stray_think",
-        kind="finding",
-        what="A think tag in content or reasoning that belongs to no block.",
-        why="The template adds tags of its own, so the model sees nested or doubled ones.",
-        default="flag",
-        fix="validate: {drop: [stray_think]}",
-    ),
-    Code(
-        name="control_tokens",
-        kind="finding",
-        what="The text of a control token stands inside content, reasoning, arguments or tools.",
-        why="A trainer's tokenizer turns it into a real turn border.",
-        default="flag",
-        fix="repairs: [escape_control_tokens]; validate: {drop: [control_tokens]}",
-    ),
-    Code(
-        name="result_without_call",
-        kind="finding",
-        what="A tool result that answers no call of the assistant message before it.",
-        why="The template renders it as if it did.",
-        default="flag",
-        fix="validate: {drop: [result_without_call]}",
-    ),
-    Code(
-        name="call_without_result",
-        kind="finding",
-        what="A call without a result, although another message follows.",
-        why="The model learns to go on without the result. A last message of calls is a legal end.",
-        default="flag",
-        fix="validate: {drop: [call_without_result]}",
-    ),
-    Code(
-        name="results_out_of_order",
-        kind="finding",
-        what="Results of parallel calls stand in another order than their calls.",
-        why="Qwen templates print no ids, so the model pairs results with calls by position.",
-        default="flag",
-        fix="dialects of ours put them in order; a dialect of your own can end with "
-        "`conversation.finish`",
-    ),
-    Code(
-        name="call_text_in_content",
-        kind="finding",
-        what="Markup of a tool call is left in the content of an assistant message.",
-        why="It is trained as prose, beside real calls in another form.",
-        default="flag",
-    ),
-    Code(
-        name="truncated",
-        kind="finding",
-        what="The source says that generation was cut at a length limit.",
-        why="A cut answer with a trained end token teaches to stop in the middle.",
-        default="flag",
-        fix="filter: {drop: [truncated]}",
-        source="finish reasons length, max_tokens, incomplete; null is not counted",
-    ),
-    Code(
-        name="dangling_user",
-        kind="finding",
-        what="The trace ends on a user message.",
-        why="Tokens without a target; some trainers drop the row for its turn order.",
-        default="flag",
-        fix="repairs: [trim_tail]",
-    ),
-    Code(
-        name="unrenderable",
-        kind="finding",
-        what="The template cannot render the trace for another reason; the detail names it.",
-        why="The trainer would stop or skip the row.",
-        default="drop",
-    ),
-)
 
 KNOWN = frozenset(code.name for code in CODES)
 
@@ -264,6 +119,10 @@ def _texts(trace: int, index: int, message: Row) -> Iterator[Finding]:
         yield from _control_tokens(trace, index, None, field, text)
         if assistant:
             yield from _think_tags(trace, index, field, text)
+        if not assistant or field == "reasoning":
+            # Think tags in reasoning are found above.
+            tags = _CALL_TAG if field == "reasoning" else _TAG
+            yield from _tags(trace, index, None, field, tags.search(text))
     if assistant:
         # Dialects move an unclosed block to the reasoning and leave a note; a tag as mere prefix
         # of a complete answer looks the same, so this is a flag unless a recipe says drop.
@@ -283,6 +142,8 @@ def _texts(trace: int, index: int, message: Row) -> Iterator[Finding]:
             )  # fmt: skip
         for k, call in enumerate(message["tool_calls"] or ()):
             yield from _control_tokens(trace, index, k, "arguments", call["arguments"])
+            if "<" in call["arguments"]:
+                yield from _tags(trace, index, k, "arguments", _TAG.search(call["arguments"]))
             # Not left to the template: one that prints arguments as they are would let a shard
             # mix objects and texts.
             why = _not_an_object(call["arguments"])
@@ -291,6 +152,20 @@ def _texts(trace: int, index: int, message: Row) -> Iterator[Finding]:
                     trace=trace, code="arguments_not_object", message=index, call=k,
                     field="arguments", detail=f"{call['name']}: {why}",
                 )  # fmt: skip
+
+
+_CALL_TAG = re.compile("</?tool_(?:call|response)>")
+_TAG = re.compile("</?(?:think|tool_call|tool_response)>")
+
+
+def _tags(
+    trace: int, index: int, call: int | None, field: str, found: re.Match[str] | None
+) -> Iterator[Finding]:
+    if found is not None:
+        yield Finding(
+            trace=trace, code="tags_in_text", message=index, call=call, field=field,
+            start=found.start(), end=found.end(), detail=found.group(),
+        )  # fmt: skip
 
 
 def _not_an_object(arguments: str) -> str:

@@ -79,6 +79,14 @@ def load(work: Workspace, manifest: Manifest, *, with_pairs: bool = True) -> Evi
     return Evidence(traces, findings, stored, partial(prefixes, work, manifest))
 
 
+def unmeasured(n_traces: int) -> pl.DataFrame:
+    """Traces of which nothing is known, with every measure that a rule can name."""
+    kinds = {f.name: f.type for name, scalars in _SCALARS.items() for f in SCHEMAS[name]
+             if f.name in scalars}  # fmt: skip
+    kinds["complete"] = pa.bool_()
+    return _frame(pa.table({name: pa.nulls(n_traces, kind) for name, kind in kinds.items()}))
+
+
 def prefixes(work: Workspace, manifest: Manifest) -> pl.DataFrame:
     """Each message that has targets: trace, message, told, thought, n_target_tokens."""
     text = ["prefix_message", "prefix_told", "prefix_thought"]

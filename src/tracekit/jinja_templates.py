@@ -140,15 +140,23 @@ def manner(name: str, digest: str) -> Manner:
             expected="a template for messages of user and assistant",
             fix=f"the template says: {error.detail}",
         ) from None
+    if not {"question", "answer"} <= set(re.findall("question|answer", told.lower())):
+        raise InputError(
+            "the chat template does not write what is said",
+            where=name,
+            expected="the content of each message in the text that it makes",
+            fix=f"of a question and an answer it makes {told[:200]!r}",
+        )
     shared = 0
     if prompt.startswith(before) and told.startswith(before):
         opening, turn = prompt[len(before) :], told[len(before) :]
         while shared < min(len(opening), len(turn)) and opening[shared] == turn[shared]:
             shared += 1
-        prompt = opening[:shared]
+        # A think block is the model's own words: trained on, as by our own templates.
+        prompt = opening[:shared].partition("<think>")[0]
     else:
         prompt = ""
-    found = CONTROL.search(told, told.rfind("Answer") + len("Answer"))
+    found = CONTROL.search(told, told.lower().rfind("answer") + len("answer"))
     return Manner(prompt, found.group() if found else "")
 
 

@@ -125,6 +125,8 @@ class Manifest:
     tracekit: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
     """The effective recipe of the last run."""
+    source_order: tuple[str, ...] = ()
+    """Sources of the recipe by priority: JSON with sorted keys does not keep their order."""
     batches: tuple[Batch, ...] = ()
     evidence: dict[str, dict[str, EvidenceEntry]] = field(default_factory=dict)
     """family -> `source/part` -> entry."""
@@ -172,9 +174,18 @@ def load(work: Workspace) -> Manifest:
     if seal != fingerprint(raw):
         raise _damaged(work.manifest, "its seal does not fit its content")
     try:
-        return _door().validate_python(raw)
+        return _in_order(_door().validate_python(raw))
     except ValueError as error:
         raise _damaged(work.manifest, str(error)) from error
+
+
+def _in_order(manifest: Manifest) -> Manifest:
+    """Sources of the recipe in their order: an earlier one wins where a duplicate could stay."""
+    sources = manifest.recipe.get("sources", {})
+    if not manifest.source_order or set(manifest.source_order) != set(sources):
+        return manifest
+    recipe = {**manifest.recipe, "sources": {name: sources[name] for name in manifest.source_order}}
+    return replace(manifest, recipe=recipe)
 
 
 def _damaged(path: Path, detail: str) -> StorageError:

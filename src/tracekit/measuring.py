@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from tracekit import decide, door, edits, evidence, frames, pairs, sketch
+from tracekit import door, edits, evidence, frames, keep_order, pairs, sketch
 from tracekit import manifest as manifests
 from tracekit.columns import columns_of
 from tracekit.evidence import EvidenceJob, Settings, measure_part
@@ -213,7 +213,7 @@ def find_pairs(
     known = frames.load(work, manifest, with_pairs=False)
     signature, n_shingles = frames.signatures(work, manifest)
     given = np.flatnonzero(signature.is_valid().to_numpy(zero_copy_only=False))
-    ranks = decide.keep_ranks(known, rules)
+    ranks = keep_order.keep_ranks(known.traces, rules)
     matrix = sketch.signature_matrix(signature.filter(signature.is_valid()))
     found = pairs.candidates(matrix, np.argsort(np.argsort(ranks[given])), floor=floor)
     a, b = given[found.a_G], given[found.b_G]

@@ -11,14 +11,14 @@ from tracekit.errors import LawError
 @cache
 def codes() -> tuple[Code, ...]:
     """All codes, sorted by name. Raises LawError where one name has two meanings."""
-    from tracekit import containers, dialects, edits, findings, ingesting, plugged, rules
+    from tracekit import containers, dialects, edits, ingesting, plugged, rules, structure_codes
     from tracekit import template_lint as lint
     from tracekit import tool_catalogue as catalogue
     from tracekit.dialects import mapping
 
     found: dict[str, Code] = {}
     declared = [
-        *containers.CODES, *plugged.CODES, *ingesting.CODES, *edits.CODES, *findings.CODES,
+        *containers.CODES, *plugged.CODES, *ingesting.CODES, *edits.CODES, *structure_codes.CODES,
         *rules.CODES, *lint.CODES, *catalogue.CODES,
     ]  # fmt: skip
     declared += mapping.CODES

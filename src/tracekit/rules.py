@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tracekit import findings, template_lint
+from tracekit import structure_codes, template_lint
 from tracekit.codes import Code
 from tracekit.errors import UsageError, did_you_mean
 
@@ -149,7 +149,7 @@ class RuleSet:
     """Is a message that several traces begin with trained in one of them only?"""
 
 
-_FINDINGS = (*findings.CODES, *template_lint.CODES)
+_FINDINGS = (*structure_codes.CODES, *template_lint.CODES)
 _QUALITY = ("truncated", "empty_answer")
 _VALIDITY = tuple(c.name for c in _FINDINGS if c.name not in _QUALITY)
 _REFUSED = ("no_user_message", "system_not_first", "arguments_not_object", "unrenderable")

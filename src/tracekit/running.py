@@ -37,7 +37,9 @@ def run(
         raise UsageError(
             "the shards would lie inside the workspace", where=str(out), fix="name another --out"
         )
+    _refuse_workspace_in_source(recipe, work)
     if dry_run:
+        stages.check_ahead(recipe)
         place = Workspace(work)
         planned = planning.plan(recipe, place, manifests.load(place), selection, replaced=False)
         from tracekit import summary
@@ -58,3 +60,18 @@ def run(
 
     changed = summary.recipe_changes(before.recipe, recipe.to_dict())
     return summary.ran(place, out, planned, manifest, evidence, decisions, value, fresh, changed)
+
+
+def _refuse_workspace_in_source(recipe: Recipe, work: Path) -> None:
+    """A workspace inside of a source would be read as data by the next run."""
+    for name in recipe.sources:
+        for given in recipe.paths(name):
+            folder = Path(given)
+            if folder.is_dir() and folder.resolve() in (work.resolve(), *work.resolve().parents):
+                raise UsageError(
+                    f"the workspace would lie inside source {name}, and be read as its data",
+                    where=str(work),
+                    expected="a workspace beside the data",
+                    fix="name another folder with -w",
+                    wrote="nothing was written",
+                )

@@ -25,12 +25,14 @@ from tracekit.manifest import Manifest, fingerprint
 from tracekit.planning import Planning, Selection
 from tracekit.progress import Progress, no_progress
 from tracekit.recipe import Recipe
+from tracekit.recipe_sections import is_template_file
 from tracekit.report import Report
 from tracekit.workspace import Workspace, existing, locked
 
 if TYPE_CHECKING:
     from tracekit.decide import Decisions, Evidence
     from tracekit.rereading import Changes
+    from tracekit.rules import RuleSet
 
 INLINE_BYTES = 16 << 20
 """Below so many bytes of traces the work is done here: starting workers would take longer."""
@@ -47,7 +49,8 @@ def n_workers(recipe: Recipe, n_bytes: int) -> int:
 
 
 def warm_up(recipe: Recipe) -> None:
-    """Start what workers need in the background, where the inputs are large enough for workers."""
+    """Check what can be checked now, and start what workers need in the background."""
+    check_ahead(recipe)
     n_bytes = sum(
         file.stat().st_size
         for name in recipe.sources
@@ -136,7 +139,7 @@ def ingest_under_lock(
 
 def _committed(work: Workspace, new: Manifest, recipe: Recipe) -> Manifest:
     """Write the manifest where it is not what stands there, then clear what it makes needless."""
-    new = replace(new, recipe=recipe.to_dict())
+    new = replace(new, recipe=recipe.to_dict(), source_order=tuple(recipe.sources))
     if new.batches:
         new = replace(new, law=reading.law(new))
     old = manifests.load(work)
@@ -144,6 +147,26 @@ def _committed(work: Workspace, new: Manifest, recipe: Recipe) -> Manifest:
         manifests.save(work, new)
     shutil.rmtree(work.folder / "receipts", ignore_errors=True)
     return new
+
+
+def checked_rules(recipe: Recipe) -> RuleSet:
+    """The rules of a recipe, each expression tried. UsageError before anything is written."""
+    from tracekit import decide, frames
+    from tracekit import rules as rule_sets
+
+    rules = rule_sets.of_recipe(recipe)
+    decide.check(rules, frames.unmeasured(2))
+    return rules
+
+
+def check_ahead(recipe: Recipe) -> None:
+    """What a run would only meet late, told before it starts: own rules, a template of the user."""
+    if recipe.filter.rules:
+        checked_rules(recipe)
+    if is_template_file(recipe.render.template):
+        from tracekit import render
+
+        render.named(recipe.template)
 
 
 def measure(recipe: Recipe, work: str | Path, progress: Progress | None = None) -> None:
@@ -160,9 +183,8 @@ def measure_under_lock(
 ) -> Manifest:
     """Evidence and pairs of all parts; returns the written manifest."""
     from tracekit import measuring
-    from tracekit import rules as rule_sets
 
-    rules = rule_sets.of_recipe(recipe)
+    rules = checked_rules(recipe)
     workers = n_workers(recipe, trace_bytes(work, manifest))
     new = measuring.measure(recipe, work, manifest, workers=workers, progress=progress)
     new = _committed(work, new, recipe)
@@ -191,9 +213,8 @@ def decide_under_lock(
 ) -> tuple[Manifest, Evidence, Decisions]:
     """Decide, write ledger and decisions, commit."""
     from tracekit import decide, frames
-    from tracekit import rules as rule_sets
 
-    rules = rule_sets.of_recipe(recipe)
+    rules = checked_rules(recipe)
     evidence = frames.load(work, manifest, with_pairs=recipe.dedupe is not False)
     decisions = decide.decide(evidence, rules)
     made_from = fingerprint(

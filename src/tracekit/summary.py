@@ -295,6 +295,9 @@ def recipe_changes(old: dict[str, Any], new: dict[str, Any], place: str = "") ->
     if not old:
         return []
     lines: list[str] = []
+    sources = [list(one.get("sources", ())) for one in (old, new)]
+    if sources[0] != sources[1] and set(sources[0]) == set(sources[1]):
+        lines.append(f"recipe changed: the order of sources is {', '.join(sources[1])}")
     for key in dict.fromkeys([*old, *new]):
         a, b, where = old.get(key), new.get(key), f"{place}{key}"
         if where == "workers" or a == b:

@@ -11,7 +11,7 @@ from tracekit.pieces import RenderError, Rendering, Row
 from tracekit.render import Template
 from tracekit.samples import History, Sample
 
-VERSION = 1
+VERSION = 2
 
 CODES = (
     Code(
@@ -34,6 +34,23 @@ CODES = (
         source="the text up to a turn against the same stretch of the whole",
     ),
     Code(
+        name="nothing_trained",
+        kind="finding",
+        what="There are replies, but weights and flags take every token out of the targets.",
+        why="Tokens without a target cost a training step and teach nothing.",
+        default="drop",
+        fix="the option of its dialect that says what is trained (docs/formats.md), or "
+        "validate: {flag: [nothing_trained]}",
+    ),
+    Code(
+        name="end_token_is_text",
+        kind="finding",
+        what="The token that ends a turn in this template is no control token of the tokenizer.",
+        why="Template and tokenizer do not belong together: other tokens are trained than counted.",
+        default="flag",
+        fix="render: {template: ..., tokenizer: ...} of one model",
+    ),
+    Code(
         name="unterminated",
         kind="finding",
         what="The last token that is trained on is not the end of a turn.",
@@ -46,12 +63,21 @@ CODES = (
 
 
 def lint(
-    trace: int, row: Row, template: Template, history: History, measured: Mapping[str, Any]
+    trace: int,
+    row: Row,
+    template: Template,
+    history: History,
+    measured: Mapping[str, Any],
+    *,
+    knows_end: bool = True,
 ) -> Iterator[Finding]:
     """Findings on the samples of one edited trace that could be rendered.
 
-    measured: its row of the tokens family, with `message_reasoning_tokens`.
+    measured: its row of the tokens family, with `message_reasoning_tokens`. knows_end: has the
+    tokenizer the template's end token?
     """
+    if not knows_end:
+        yield Finding(trace=trace, code="end_token_is_text", field="trace", detail=template.end)
     messages = row["messages"]
     shown = measured["message_reasoning_tokens"]
     deleted = [
@@ -67,10 +93,18 @@ def lint(
     unstable = _first_unstable(row, template, history)
     if unstable is not None:
         yield Finding(trace=trace, code="prefix_unstable", message=unstable, field="content")
+    if measured["terminated"] is None and any(_says(m) for m in messages):
+        yield Finding(trace=trace, code="nothing_trained", field="trace")
     if measured["terminated"] is False:
         targets = measured["message_target_tokens"]
         last = max(m for m, n in enumerate(targets) if n)
         yield Finding(trace=trace, code="unterminated", message=last, field="content")
+
+
+def _says(message: Row) -> bool:
+    # One that says nothing at all is `empty_target`.
+    said = message["content"] or message["reasoning"] or message["tool_calls"]
+    return message["role"] == "assistant" and bool(said)
 
 
 def _first_unstable(row: Row, template: Template, history: History) -> int | None:
@@ -103,13 +137,22 @@ def _first_unstable_text(row: Row, template: Template, history: History) -> int 
         ]
         if len(own) < 2:
             continue
+        queries = [
+            m
+            for m in range(sample.own, sample.end)
+            if row["messages"][m]["role"] == "user"
+            and template.is_query is not None
+            and template.is_query(row["messages"][m]["content"] or "")
+        ]
+        # The last turn before the last query, and the last but one.
+        tried = {own[-2], *[m for m in own if queries and m < queries[-1]][-1:]}
         try:
             whole = _text(row, template, sample)
-            before = _text(row, template, Sample(own[-2] + 1, sample.own, None))
+            for m in sorted(tried):
+                if not whole.startswith(_text(row, template, Sample(m + 1, sample.own, None))):
+                    return m
         except RenderError:
             continue
-        if not whole.startswith(before):
-            return own[-2]
     return None
 
 

@@ -89,7 +89,7 @@ def _history(history: Any) -> list[tuple[str, str]]:
 
 dialect = Dialect(
     name="alpaca",
-    version=1,
+    version=2,
     unit="record",
     fits=fits,
     read=read,

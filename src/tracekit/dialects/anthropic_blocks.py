@@ -110,7 +110,8 @@ def read_assistant(
             cited = bool(citations)
             if citations:
                 held = message.setdefault("meta", {}).setdefault("citations", [])
-                held.extend(readable(citations))
+                given = readable(citations)
+                held.extend(given if isinstance(given, list) else [given])
         elif kind in ("thinking", "redacted_thinking"):
             if texts and not "".join(texts).strip():
                 texts.clear()

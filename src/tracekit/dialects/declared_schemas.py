@@ -9,7 +9,8 @@ to the model.
 from __future__ import annotations
 
 import json
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 from tracekit import jsontext
 from tracekit.codes import Code
@@ -77,19 +78,40 @@ def normalise(tools: list[dict[str, Any]] | None, notes: Notes, meta: dict[str, 
     for k, tool in enumerate(tools or ()):
         if tool["parameters"] is None:
             continue
-        written = json.loads(tool["parameters"])
-        extra = json.loads(tool["extra"]) if tool["extra"] else {}
-        changes: dict[str, int] = {}
-        schema = _parameters(written, extra, changes)
-        if not changes:
+        short = len(tool["parameters"]) + len(tool["extra"] or "") <= REMEMBERED_CHARS
+        made = (_normalised if short else _normalised.__wrapped__)(
+            tool["parameters"], tool["extra"]
+        )
+        if made is None:
             continue
-        for code, n in changes.items():
+        written, parameters, extra, changes = made
+        for code, n in changes:
             notes.repair(code, n)
         originals = meta.setdefault("parameters_as_written", {})
         name = tool["name"] if tool["name"] not in originals else f"{tool['name']}#{k}"
         originals[name] = written
-        tool["parameters"] = jsontext.dump(schema)
-        tool["extra"] = jsontext.dump(extra) if extra else None
+        tool["parameters"], tool["extra"] = parameters, extra
+
+
+REMEMBERED_CHARS = 2048
+"""Longer declarations are normalised each time, so that memory stays bounded."""
+
+_Changes: TypeAlias = tuple[tuple[str, int], ...]
+
+
+@lru_cache(maxsize=4096)  # records of one source offer the same tools again and again
+def _normalised(
+    parameters: str, extra_text: str | None
+) -> tuple[Any, str, str | None, _Changes] | None:
+    """(value as written, parameters, extra, changes by code) of one tool; None: all is well."""
+    written = json.loads(parameters)
+    extra = json.loads(extra_text) if extra_text else {}
+    changes: dict[str, int] = {}
+    schema = _parameters(written, extra, changes)
+    if not changes:
+        return None
+    told = tuple(changes.items())
+    return written, jsontext.dump(schema), jsontext.dump(extra) if extra else None, told
 
 
 def _count(changes: dict[str, int], code: str) -> None:

@@ -364,7 +364,7 @@ IGNORES = {
 
 dialect = Dialect(
     name="openai",
-    version=1,
+    version=2,
     unit="record",
     fits=fits,
     read=read,

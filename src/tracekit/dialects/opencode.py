@@ -179,11 +179,11 @@ def _take_export(
     described[session] = value["info"]
     for k, one in enumerate(value["messages"]):
         info = one.get("info") if isinstance(one, dict) else None
-        if not isinstance(info, dict):
+        given = one.get("parts") if isinstance(one, dict) else None
+        if not isinstance(info, dict) or not (given is None or isinstance(given, list)):
             described[session] = {**described[session], f"unread_message_{k}": one}
             continue
         held = _Message(record, info, session)
-        given = one.get("parts")
         held.parts = [(record, p) for p in given if isinstance(p, dict)] if given else []
         messages[f"{session}/{k}"] = held
 

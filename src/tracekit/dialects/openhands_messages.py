@@ -58,6 +58,7 @@ _RESULTS = frozenset(
         *("mcp", "task_tracking", "user_rejected", "chat", "success"),
     )
 )
+_URLS = ("image_urls", "images_urls", "file_urls")
 _HARNESS_ARGS = frozenset(
     (
         *("thought", "action_risk", "is_confirmed", "confirmation_state", "kernel_init_code"),
@@ -163,18 +164,16 @@ def _talk(
         raise BadRecord("content_not_text", f"content of an event is {type(text).__name__}")
     if role == "assistant" and "content" in message:
         openai_message.split_text(message, notes, {"calls": "as_text"})
-    images = [url for key in ("image_urls", "images_urls") for url in args.get(key) or ()]
-    files = args.get("file_urls")
-    images.extend(files if isinstance(files, list) else ())
-    urls = [url for url in images if isinstance(url, str)]
+    given = [args.get(key) for key in _URLS]
+    urls = [url for one in given if isinstance(one, list) for url in one if isinstance(url, str)]
     if urls:
         part = [content_parts.file_reference({"image_url": url}, "image_url") for url in urls]
         message["attachments"] = part
     rest = {
         key: v
         for key, v in args.items()
-        if key not in ("content", "tools", "image_urls", "images_urls", "file_urls")
-        and key not in _HARNESS_ARGS
+        if key not in ("content", "tools", *_HARNESS_ARGS)
+        and not (key in _URLS and isinstance(v, list))
         and v not in (None, False, True, "", [], {})
     }
     agent_text.keep_rest(message, rest)

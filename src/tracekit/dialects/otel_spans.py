@@ -79,7 +79,8 @@ def _spans(value: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
             told = about.get("attributes") if isinstance(about, dict) else None
             scopes = inner.get("scopeSpans", inner.get("instrumentationLibrarySpans"))
             for scope in scopes if isinstance(scopes, list) else ():
-                for span in (scope.get("spans") or ()) if isinstance(scope, dict) else ():
+                spans = scope.get("spans") if isinstance(scope, dict) else None
+                for span in spans if isinstance(spans, list) else ():
                     if _is_span(span):
                         yield span, otel_attributes.plain(told)
         return

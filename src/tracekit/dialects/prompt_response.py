@@ -175,7 +175,7 @@ def _trace(
 
 dialect = Dialect(
     name="prompt_response",
-    version=1,
+    version=2,
     unit="record",
     fits=fits,
     read=read,

@@ -119,7 +119,7 @@ def _move(message: dict[str, Any], notes: Notes) -> None:
 
 dialect = Dialect(
     name="question_answer",
-    version=1,
+    version=2,
     unit="record",
     fits=fits,
     read=read,

@@ -198,7 +198,7 @@ def _calls_of(text: str) -> Sequence[tuple[str, str]]:
 
 dialect = Dialect(
     name="sharegpt",
-    version=1,
+    version=2,
     unit="record",
     fits=fits,
     read=read,
