@@ -313,3 +313,29 @@ def test_a_folder_is_read_whole_and_loses_no_text(traces_folder: Path, folder: s
                 assert not lost, f"{record.file}#{record.row}: {lost[:5]}"
     assert (sum(map(len, files)), found) == (n_records, n_traces)
     assert (dict(refused), dict(noted)) == (rejects, events)
+
+
+def test_a_conversation_over_several_files_is_one_trace_by_its_response_ids(tmp_path):
+    """One exchange a file, the second naming the response of the first."""
+    from road import travel
+
+    def exchange(asked, told, name, before=None):
+        message = {"type": "message", "role": "assistant",
+                   "content": [{"type": "output_text", "text": told}]}  # fmt: skip
+        request = {"model": "m", "input": [{"role": "user", "content": asked}]}
+        if before is not None:
+            request["previous_response_id"] = before
+        response = {"object": "response", "id": name, "status": "completed", "output": [message]}
+        return {"request": request, "response": response}
+
+    files = {
+        "b/two.jsonl": [exchange("And in Rome?", "It is dry in Rome.", "resp_2", "resp_1")],
+        "b/one.jsonl": [exchange("Is it raining in Oslo?", "It is raining in Oslo.", "resp_1")],
+        "b/other.jsonl": [exchange("And in Bern?", "Nobody knows.", "resp_9", "resp_8")],
+    }
+    road = travel(tmp_path, files)
+    (trace,) = road.traces()
+    assert [m["content"] for m in trace["messages"]] == [
+        "Is it raining in Oslo?", "It is raining in Oslo.", "And in Rome?", "It is dry in Rome.",
+    ]  # fmt: skip
+    assert [r["code"] for r in road.rejects()] == ["history_on_server"]

@@ -122,6 +122,7 @@ def plan_session_parts(
     *,
     key: Callable[[Any], str | None],
     joins: Callable[[Any], bool] = no_joins,
+    links: Callable[[Any], Sequence[str]] | None = None,
     spool_folder: Path,
     batch: int = 0,
     part_bytes: int = PART_BYTES,
@@ -133,7 +134,8 @@ def plan_session_parts(
 
     A record without a key, or one that does not parse, belongs to the session of the record before
     it in its file, or after it where there is none before; a file without any key is a unit.
-    Sessions are one unit where a record of one `joins` the record of the other before it.
+    Sessions are one unit where a record of one `joins` the record of the other before it. With
+    `links` a file is a unit, together with the files whose records share a name with its own.
     Units stand in the order of their first record. Reads every record once more than `plan_parts`.
     """
     planned = _scan(root, files, spool_folder, part_bytes, whole_object_is_record, limits, progress)
@@ -145,6 +147,16 @@ def plan_session_parts(
         weights = {id(one): n / max(1, one.end - one.start) for one, n in slices}
         last = -1
         for one, record in read_slices((s for s, _ in slices), limits):
+            if links is not None:
+                if last < 0:
+                    last = n_labels
+                    n_labels += 1
+                for shared in links(record.value) if record.error is None else ():
+                    other = labels.setdefault(shared, last)
+                    if other != last:
+                        places.join(last, other)
+                places.add(one, record.row, record.start, record.end, last, weights[id(one)])
+                continue
             name = None if record.error is not None else key(record.value)
             if name is not None:
                 label = labels.get(name)

@@ -282,7 +282,9 @@ def _batch(
         "limits": _limits(recipe),
     }
     if dialect.unit == "session":
-        made = plan_session_parts(name, root, files, key=dialect.key, joins=dialect.joins, **common)
+        made = plan_session_parts(
+            name, root, files, key=dialect.key, joins=dialect.joins, links=dialect.links, **common
+        )
     else:
         made = plan_parts(name, root, files, unit=dialect.unit, **common)
     hashes = {f.name: f.hash for f in made.files}

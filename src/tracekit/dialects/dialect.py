@@ -100,6 +100,9 @@ class Dialect:
     read: Read
     key: Key = no_key
     joins: Callable[[Any], bool] = no_joins
+    links: Callable[[Any], Sequence[str]] | None = None
+    """For unit `session`: names that a record shares with others of its conversation, in whatever
+    file; then the records of a file are one unit, and so are files whose records share a name."""
     """For unit `session`: does a record go on from the one before it in its file, though its key is
     another one? Both sessions are one unit then."""
     codes: tuple[Code, ...] = ()

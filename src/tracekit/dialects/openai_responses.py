@@ -1,4 +1,4 @@
-"""Dialect `openai_responses`: recorded exchanges of the Responses API, a file at a time.
+"""Dialect `openai_responses`: recorded exchanges of the Responses API.
 
 A record is a request with its response, or a response alone:
 
@@ -13,9 +13,10 @@ else by their history: an exchange whose items stand at the beginning of a later
 and JSON spacing aside, is continued by it. What the model said is taken from the exchange in which
 it said it, not from the replay. Forks are a trace each. Decided here:
 
-- The unit is the file, since no single record says which conversation it is part of. Records with
-  a `cassette` are joined only within it: recordings make ids anonymous, so that they repeat.
-- Where the parent of an exchange is not in the file, its history is on the server only: rejects.
+- A unit is a file, with the files that name its responses or conversations: history is looked for
+  where a record stands, ids are looked for everywhere. Records with a `cassette` are joined only
+  within it: recordings make ids anonymous, so that they repeat.
+- Where the parent of an exchange is nowhere, its history is on the server only: rejects.
 - A summary of the reasoning is context and no target; an empty one with encrypted text is
   withheld. Encrypted text is left out.
 - A compaction is a cut: what stood before it is a trace, what follows is another one with
@@ -62,6 +63,25 @@ def fits(value: Any) -> str:
             return "request with input and a response"
         return ""
     return "a response with output" if "request" not in value and _is_response(value) else ""
+
+
+def links(value: Any) -> list[str]:
+    """Responses and conversations that a record is tied to, in whatever file the others stand.
+
+    >>> links({"request": {"previous_response_id": "resp_1"}, "response": {"id": "resp_2"}})
+    ['resp_1', 'resp_2']
+    """
+    if not isinstance(value, dict) or "cassette" in value:
+        return []
+    request, response = value.get("request"), value.get("response")
+    if not isinstance(request, dict):
+        request, response = {}, value
+    if not isinstance(response, dict):
+        response = {}
+    found = [request.get("previous_response_id"), response.get("id")]
+    for one in (request.get("conversation"), response.get("conversation")):
+        found.append(one.get("id") if isinstance(one, dict) else one)
+    return [name for name in found if isinstance(name, str) and name]
 
 
 def _is_response(value: Any) -> bool:
@@ -342,7 +362,8 @@ IGNORES = {
 dialect = Dialect(
     name="openai_responses",
     version=1,
-    unit="file",
+    unit="session",
+    links=links,
     fits=fits,
     read=read,
     codes=(
