@@ -9,6 +9,7 @@ of that in a thread while workers read: nothing keeps ingest from starting.
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import threading
@@ -51,20 +52,25 @@ def n_workers(recipe: Recipe, n_bytes: int) -> int:
 def warm_up(recipe: Recipe) -> None:
     """Check what can be checked now, and start what workers need in the background."""
     check_ahead(recipe)
-    n_bytes = sum(
-        file.stat().st_size
-        for name in recipe.sources
-        for path in recipe.paths(name)
-        for file in [Path(path)]
-        if file.is_file()
-    )
-    # folders and globs are not looked into here: starting a moment later costs little
+    n_bytes = 0
+    for path in (p for name in recipe.sources for p in recipe.paths(name)):
+        for file in _files(path):
+            n_bytes += file.stat().st_size
+            if n_bytes > INLINE_BYTES:
+                break
     if n_workers(recipe, n_bytes):
         executors.prepare(recipe.tokenizer)
     else:
         threading.Thread(
             target=_load, args=(recipe.tokenizer,), daemon=True, name="tracekit-ahead"
         ).start()
+
+
+def _files(given: str) -> Iterator[Path]:
+    """Files that a path of a recipe means, about: what is wrong with it is told by planning."""
+    for path in map(Path, glob.iglob(given) if glob.has_magic(given) else [given]):  # noqa: PTH207
+        with suppress(OSError):
+            yield from (p for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
 
 
 def _load(tokenizer: str) -> None:
