@@ -61,9 +61,8 @@ def warm_up(recipe: Recipe) -> None:
     if n_workers(recipe, n_bytes):
         executors.prepare(recipe.tokenizer)
     else:
-        threading.Thread(
-            target=_load, args=(recipe.tokenizer,), daemon=True, name="tracekit-ahead"
-        ).start()
+        # No daemon: an interpreter that ends while compiled code loads would be aborted.
+        threading.Thread(target=_load, args=(recipe.tokenizer,), name="tracekit-ahead").start()
 
 
 def _files(given: str) -> Iterator[Path]:
@@ -132,7 +131,7 @@ def ingest_under_lock(
     n_bytes = sum(j.part.plain_bytes for p in planned.batches for j in p.jobs)
     workers = n_workers(recipe, n_bytes)
     if workers:
-        threading.Thread(target=_import_ahead, daemon=True, name="tracekit-ahead").start()
+        threading.Thread(target=_import_ahead, name="tracekit-ahead").start()
     new = reading.read(planned, work, workers=workers, progress=progress)
     new = _committed(work, new, recipe)
     shutil.rmtree(work.spool, ignore_errors=True)
