@@ -77,9 +77,7 @@ def _load(tokenizer: str) -> None:
     from tracekit import tokenizers
 
     with suppress(TracekitError, OSError):
-        found = tokenizers.load(tokenizer)
-        if found.fast:
-            found.reference()
+        tokenizers.load(tokenizer)
 
 
 def _import_ahead() -> None:
