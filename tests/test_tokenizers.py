@@ -324,7 +324,6 @@ def test_a_sample_that_differs_makes_the_reference_count_the_whole_part(tmp_path
     from tracekit.recipe import Recipe
 
     monkeypatch.setenv("TRACEKIT_WORKERS", "0")
-    monkeypatch.setattr(tokenizers, "MIN_SAMPLED_CHARS", 1)
     messages = [
         {"role": "user", "content": f"What is nine times {k}, and why is it so?"} for k in range(40)
     ]

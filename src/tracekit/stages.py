@@ -77,7 +77,9 @@ def _load(tokenizer: str) -> None:
     from tracekit import tokenizers
 
     with suppress(TracekitError, OSError):
-        tokenizers.load(tokenizer)
+        found = tokenizers.load(tokenizer)
+        if found.fast:
+            found.reference()  # samples of each part are compared with it
 
 
 def _import_ahead() -> None:

@@ -62,10 +62,6 @@ SAMPLE_CHARS = 16_000
 since it is ten times as slow."""
 
 
-MIN_SAMPLED_CHARS = 1_000_000
-"""Batches of less text rest on the proof alone: loading the reference takes longer than they do."""
-
-
 class FastDiffers(Exception):
     """The fast encoder gave other ids than the reference on real text."""
 
@@ -146,7 +142,7 @@ class Tokenizer:
 
         Which ones depends on nothing but the texts; short ones, spread over all.
         """
-        if not self.fast or sum(map(len, texts)) < MIN_SAMPLED_CHARS:
+        if not self.fast:
             return
         fitting = [t for t in texts if 20 <= len(t) <= SAMPLE_CHARS // 4]
         chosen = []
